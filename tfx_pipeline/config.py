@@ -1,0 +1,429 @@
+"""The typed schema of a config file.
+
+One YAML file describes a whole job. Every key is defined, typed, defaulted and
+documented here and nowhere else; `docs/reference/config.md` is generated from
+this file (`make docs`). Unknown keys are errors.
+
+Nothing here imports TensorFlow, so that `equipoise check` and `--help` are quick.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from transforms.labels import ExpressionError, parse_expression
+from transforms.problems import InputError, Problem
+
+OTHER = "other"
+"""The scenario that every value not listed in `scenario.values` is mapped to."""
+
+_NAME = r"^[a-z][a-z0-9_]*$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DaySource(_Section):
+    """Where the day of a row comes from."""
+
+    column: str | None = Field(
+        None, description="Column that holds the day. Leave out to take it from the file's path."
+    )
+    format: str = Field(
+        "%Y-%m-%d",
+        description="strptime format of the column's text, for example `%Y%m%d` for 20220425.",
+    )
+
+
+class SideTable(_Section):
+    """A user or item table joined to every row by its key."""
+
+    files: str = Field(description="Glob below `data.path` of the table's files.")
+    key: str = Field(description="Column, in the table and in the log, that joins them.")
+
+
+class DayRange(_Section):
+    """Days from `start` to `end`, both included."""
+
+    start: datetime.date
+    end: datetime.date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DayRange:
+        if self.end < self.start:
+            raise ValueError(f"ends ({self.end}) before it starts ({self.start})")
+        return self
+
+    def days(self) -> list[datetime.date]:
+        """All days of the range, in order."""
+        return [
+            self.start + datetime.timedelta(days=i) for i in range((self.end - self.start).days + 1)
+        ]
+
+
+def _range_from_text(value: Any) -> Any:
+    """Accepts `2022-04-25` and `2022-04-25..2022-05-03` beside `{start:, end:}`."""
+    if isinstance(value, datetime.date):
+        return {"start": value, "end": value}
+    if isinstance(value, str):
+        first, _, last = value.partition("..")
+        return {"start": first.strip(), "end": (last or first).strip()}
+    return value
+
+
+Days = Annotated[DayRange, BeforeValidator(_range_from_text)]
+
+
+class DataConfig(_Section):
+    """Which logs are read, and how rows become examples."""
+
+    path: Path = Field(description="Folder that holds the logs and the joined tables.")
+    logs: str = Field(
+        description="Glob below `data.path` of the log files. `{YYYY}`, `{MM}` and `{DD}` in it "
+        "stand for the day; files of days that are not needed are then not opened."
+    )
+    format: Literal["auto", "csv", "parquet", "jsonl"] = Field(
+        "auto",
+        description="Format of the logs and tables; `auto` goes by the file name "
+        "(.csv, .csv.gz, .parquet, .jsonl, .jsonl.gz).",
+    )
+    day: DaySource = Field(default_factory=DaySource, description="Where a row's day comes from.")
+    event_key: list[str] = Field(
+        min_length=1,
+        description="Columns that together identify an event; rows that repeat a key are dropped "
+        "after the first.",
+    )
+    event_time: str = Field(description="Numeric column with the event's time, in any unit.")
+    user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
+    tables: dict[str, SideTable] = Field(
+        default_factory=dict, description="User and item tables to join, by a name of your choice."
+    )
+    train: Days = Field(description="Days to train on: `2022-04-25..2022-05-03`, or one day.")
+    valid: Days = Field(description="Days for early stopping.")
+    eval: Days = Field(description="Days to evaluate and gate on.")
+    max_rejected_fraction: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The run stops when more than this share of the rows read is rejected.",
+    )
+
+    @model_validator(mode="after")
+    def _in_time_order(self) -> DataConfig:
+        if not self.train.end < self.valid.start or not self.valid.end < self.eval.start:
+            raise ValueError(
+                "train, valid and eval must follow each other in time without overlap; found "
+                f"train to {self.train.end}, valid {self.valid.start} to {self.valid.end}, "
+                f"eval from {self.eval.start}"
+            )
+        return self
+
+
+class FeaturesConfig(_Section):
+    """Which columns the model sees. All come from the log or a joined table."""
+
+    categorical: list[str] = Field(
+        min_length=1,
+        description="Columns read as text and embedded by the fingerprint of (column, value). "
+        "A missing value has an embedding of its own.",
+    )
+    numeric: list[str] = Field(
+        default_factory=list,
+        description="Columns read as numbers. Each is embedded by its quantile bucket (missing is "
+        "a bucket of its own) and given to the model as a z-score of log1p with a presence mask.",
+    )
+    num_buckets: int = Field(
+        32, ge=2, le=1024, description="Quantile buckets per numeric column."
+    )
+
+
+class ScenarioConfig(_Section):
+    """The tabs, pages or feeds that the model serves."""
+
+    column: str = Field(description="Column that names the scenario of a row.")
+    values: list[str] = Field(
+        min_length=1,
+        description=f"Scenarios with parameters of their own. All other values become `{OTHER}`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_as_text(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("values"), list):
+            data = {**data, "values": [str(v) for v in data["values"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ScenarioConfig:
+        repeated = sorted({v for v in self.values if self.values.count(v) > 1})
+        if repeated:
+            raise ValueError(f"values repeat: {', '.join(repeated)}")
+        if OTHER in self.values:
+            raise ValueError(f"`{OTHER}` is added by itself and must not be listed")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """All scenarios, `other` last; a scenario's id is its position."""
+        return [*self.values, OTHER]
+
+
+class TaskConfig(_Section):
+    """One binary prediction task."""
+
+    label: str = Field(
+        description="Expression over log columns that is true for a positive, for example "
+        "`play_time_ms >= 0.5 * duration_ms`. See docs/reference/expressions.md."
+    )
+    weight: float = Field(1.0, gt=0, description="Weight of the task's loss.")
+    true_probability: str | None = Field(
+        None,
+        description="Column with the true probability of the label, where it is known (simulated "
+        "logs). The report then prints the AUC ceiling beside the AUC.",
+    )
+
+    @model_validator(mode="after")
+    def _label_parses(self) -> TaskConfig:
+        try:
+            parse_expression(self.label)
+        except ExpressionError as error:
+            raise ValueError(f"label: {error}") from error
+        return self
+
+
+class EmbeddingConfig(_Section):
+    """The dynamic embedding table."""
+
+    dim: int = Field(16, ge=1, description="Width of an embedding row.")
+    capacity: int = Field(
+        1 << 18,
+        ge=64,
+        description="Rows of the table; rounded up to a power of two.",
+    )
+    min_count: int = Field(
+        2,
+        ge=1,
+        description="Occurrences before a key gets a row of its own; until then it reads the "
+        "shared row of its column.",
+    )
+    half_life: float = Field(
+        1_000_000,
+        gt=0,
+        description="Examples after which an occurrence counts half in a key's score, which "
+        "decides what is evicted.",
+    )
+    learning_rate: float = Field(0.05, gt=0, description="Adagrad's learning rate for rows.")
+    initial_accumulator: float = Field(0.1, gt=0, description="Adagrad's initial accumulator.")
+
+
+class PleConfig(_Section):
+    """Progressive Layered Extraction (Tang et al., RecSys 2020)."""
+
+    levels: int = Field(2, ge=1, description="Extraction levels.")
+    experts_per_task: int = Field(2, ge=1, description="Experts of each task, per level.")
+    shared_experts: int = Field(2, ge=1, description="Experts shared by all tasks, per level.")
+    expert_units: list[int] = Field([64], min_length=1, description="Layer widths of an expert.")
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    backbone: Literal["ple"] = Field("ple", description="Which backbone shares among the tasks.")
+    ple: PleConfig = Field(default_factory=PleConfig)
+    tower_units: list[int] = Field([32], description="Layer widths of each task's tower.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after the embeddings.")
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+
+
+class TrainingConfig(_Section):
+    """How the model is fitted."""
+
+    batch_size: int = Field(1024, ge=1, description="Examples per step.")
+    epochs: int = Field(5, ge=1, description="Passes over the training days, at most.")
+    patience: int = Field(
+        1,
+        ge=1,
+        description="Epochs without a better mean AUC on the valid days before training stops; "
+        "the best epoch's weights are kept.",
+    )
+    learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
+    shuffle_buffer: int = Field(65_536, ge=1, description="Examples held for shuffling.")
+    checkpoint_every_steps: int = Field(
+        500, ge=1, description="Steps between checkpoints; a killed training goes on from the last."
+    )
+    seed: int = Field(1, ge=0, description="Seeds initialisation and shuffling.")
+    xla: bool = Field(True, description="Compile the dense part of the step with XLA.")
+
+
+class GateConfig(_Section):
+    """What a candidate must show, in every task x scenario cell, to be pushed."""
+
+    min_positives: int = Field(
+        50, ge=1, description="A cell with fewer positives is listed as not judged."
+    )
+    min_negatives: int = Field(
+        50, ge=1, description="A cell with fewer negatives is listed as not judged."
+    )
+    auc_floor: float = Field(0.5, ge=0, le=1, description="Least AUC of every judged cell.")
+    auc_floors: dict[str, float] = Field(
+        default_factory=dict,
+        description="Floors that differ: by `task`, or by `task/scenario` (`*` is the pool).",
+    )
+    max_auc_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Most that the AUC of a judged cell may lie below that of the last pushed "
+        "version on the same rows.",
+    )
+
+
+class ServingConfig(_Section):
+    """How the pushed model is laid out."""
+
+    model_name: str | None = Field(
+        None, pattern=_NAME, description="Name under which it is served. Default: the job's name."
+    )
+    keep_versions: int = Field(5, ge=1, description="Versions kept in the push destination.")
+
+
+class Config(_Section):
+    """A job: what to read, what to learn, when to push."""
+
+    name: str = Field(pattern=_NAME, description="Name of the job; its workdir is `runs/<name>`.")
+    data: DataConfig
+    features: FeaturesConfig
+    scenario: ScenarioConfig
+    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)] = Field(
+        description="Tasks by name (lower case, digits, underscores)."
+    )
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
+
+    @property
+    def model_name(self) -> str:
+        """Name under which the model is served."""
+        return self.serving.model_name or self.name
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Reads a config file.
+
+    Args:
+      path: The YAML file.
+      overrides: `dotted.key=value` texts; the value is read as YAML.
+
+    Returns:
+      The checked config.
+
+    Raises:
+      InputError: with every mistake in the file, each under its key's path.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            [Problem(str(path), "no such file", "a config file", "configs/ holds examples.")]
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError([Problem(str(path), type(raw).__name__, "a mapping of keys to values")])
+    problems = [p for text in overrides or [] if (p := _apply_override(raw, text))]
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        problems += [_to_problem(e) for e in error.errors(include_url=False)]
+    else:
+        problems += _cross_check(config)
+    if problems:
+        raise InputError(problems)
+    return config
+
+
+def _apply_override(raw: dict[str, Any], text: str) -> Problem | None:
+    key, equals, value = text.partition("=")
+    where = f"--set {text}"
+    if not equals or not key.strip():
+        return Problem(where, repr(text), "dotted.key=value", "For example training.epochs=3.")
+    *parents, last = key.strip().split(".")
+    node: Any = raw
+    for i, part in enumerate(parents):
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            inner = ".".join(parents[: i + 1])
+            return Problem(where, f"`{inner}` is {node!r}", "a section with keys below it")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        return Problem(where, " ".join(str(error).split()), "a value in YAML")
+    return None
+
+
+def _to_problem(error: Any) -> Problem:
+    where = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return Problem(
+            where, "an unknown key", "a key of docs/reference/config.md", "Is it misspelt?"
+        )
+    if error["type"] == "missing":
+        return Problem(where, "nothing", "a value: the key is required")
+    found = repr(error["input"])
+    return Problem(where, found if len(found) <= 80 else found[:77] + "...", _as_phrase(message))
+
+
+def _as_phrase(message: str) -> str:
+    """Pydantic says `Input should be ...`; after `expected` only the rest reads well."""
+    return message.removeprefix("Input should be ").removeprefix("Value should be ")
+
+
+def _cross_check(config: Config) -> list[Problem]:
+    problems = []
+    features = config.features.categorical + config.features.numeric
+    for name in sorted({f for f in features if features.count(f) > 1}):
+        problems.append(Problem("features", f"`{name}` twice", "each column once"))
+    for name in config.tasks:
+        if not _is_name(name):
+            problems.append(
+                Problem(f"tasks.{name}", repr(name), "lower case letters, digits, underscores")
+            )
+        if name in features:
+            problems.append(
+                Problem(
+                    f"tasks.{name}",
+                    "a feature of the same name",
+                    "a task that no feature shares its name with: a label as a feature would leak",
+                    f"Take `{name}` out of `features`, or rename the task.",
+                )
+            )
+    cells = {f"{task}/{s}" for task in config.tasks for s in [*config.scenario.names, "*"]}
+    for key, floor in config.gate.auc_floors.items():
+        where = f"gate.auc_floors.{key}"
+        if key not in config.tasks and key not in cells:
+            problems.append(
+                Problem(
+                    where,
+                    "no such task or task/scenario",
+                    f"a task ({', '.join(config.tasks)}), alone or with /scenario",
+                )
+            )
+        if not 0 <= floor <= 1:
+            problems.append(Problem(where, str(floor), "an AUC between 0 and 1"))
+    return problems
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(_NAME, text) is not None
