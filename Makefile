@@ -1,0 +1,54 @@
+# Every target sets up .venv from the locks by itself, when they changed.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-fast test-slow lint bench docs lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements/base.txt requirements/dev.txt requirements/venv.sh setup.py
+	@requirements/venv.sh
+	@touch $@
+
+env: $(READY)  ## Set up .venv from the locks
+
+demo: $(READY)  ## Draw a week of logs and run the whole job on it
+	@$(BIN)/equipoise simulate
+	@$(BIN)/equipoise run configs/simulated.yaml
+
+test: lint  ## Linters, then the fast and the end-to-end tests
+	$(BIN)/pytest -m "not slow"
+
+test-fast: $(READY)  ## The fast tests alone
+	$(BIN)/pytest -m "not slow and not e2e"
+
+test-slow: $(READY)  ## The tests that take minutes
+	$(BIN)/pytest -m slow
+
+lint: $(READY)  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Every benchmark; the last line of each is its result as JSON
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit; done
+
+docs: $(READY)  ## Regenerate the reference of the config keys
+	$(BIN)/python docs/generate_config.py
+
+lock: $(READY)  ## Resolve requirements/*.in again into the locks
+	@for name in base dev; do \
+	  $(BIN)/uv pip compile -q --upgrade --python-version 3.10 --no-header --no-annotate \
+	    requirements/$$name.in -o requirements/$$name.txt || exit; \
+	done
+
+clean:  ## Remove .venv, built packages and the tools' caches; runs/ stays
+	rm -rf $(VENV) $(VENV)-uv build dist *.egg-info .hypothesis .import_linter_cache \
+	  .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
