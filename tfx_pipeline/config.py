@@ -142,6 +142,11 @@ class FeaturesConfig(_Section):
     num_buckets: int = Field(
         32, ge=2, le=1024, description="Quantile buckets per numeric column."
     )
+    transform_graph: Path | None = Field(
+        None,
+        description="Transform graph fitted by an earlier run, to be applied as it is: bucket 7 "
+        "must mean today what its embedding learned then. Default: fit one on the training days.",
+    )
 
 
 class ScenarioConfig(_Section):

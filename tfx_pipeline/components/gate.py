@@ -1,0 +1,208 @@
+"""Decides whether a candidate may be pushed."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tfx import v1 as tfx
+from tfx.v1.dsl.components import InputArtifact, OutputArtifact, Parameter
+from tfx.v1.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+
+from keras_models.metrics import auc
+from tfx_pipeline.artifacts import BaselinePointer, GateVerdict, serving_dir, split_pattern
+from tfx_pipeline.config import Config, GateConfig
+from tfx_pipeline.evaluation import POOL, SCENARIO_FEATURE, Cell, read_cells
+from tfx_pipeline.scoring import EvaluationRows, read_rows, score
+
+
+@tfx.dsl.components.component
+def Gate(  # noqa: N802 - components are named like TFX's own
+    examples: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    evaluation: InputArtifact[ModelEvaluation],
+    baseline: InputArtifact[BaselinePointer],
+    blessing: OutputArtifact[ModelBlessing],
+    verdict: OutputArtifact[GateVerdict],
+    config: Parameter[str],
+) -> None:
+    """Judges every task x scenario cell; the only writer of the blessing.
+
+    One cell below its floor, or below the last pushed version by more than its
+    tolerance, blocks the push, whatever the mean did.
+
+    Args:
+      examples: Its `eval` split is what the last pushed version is scored on.
+      model: The candidate.
+      evaluation: The Evaluator's metrics of the candidate.
+      baseline: The last pushed version, if there is one.
+      blessing: Written for the Pusher.
+      verdict: Written for the report and for `summary.json`.
+      config: The run's config, as JSON.
+    """
+    settings = Config.model_validate_json(config)
+    with tfx.dsl.io.fileio.open(os.path.join(baseline.uri, "baseline.json")) as f:
+        pushed = json.loads(f.read())
+    cells = read_cells(evaluation.uri, settings)
+    not_judged = set_status(cells, settings.gate)
+    failures = judge_coverage(cells, settings.gate) + judge_floors(cells, settings.gate)
+    with_truth = [name for name, task in settings.tasks.items() if task.true_probability]
+    if with_truth or pushed["path"]:
+        rows = read_rows(
+            split_pattern(examples.uri, "eval"), list(settings.tasks), with_truth, SCENARIO_FEATURE
+        )
+        set_ceilings(cells, rows)
+        if pushed["path"]:
+            failures += judge_change(
+                cells,
+                rows,
+                candidate=score(serving_dir(model.uri), rows.examples),
+                baseline=score(pushed["path"], rows.examples),
+                gate=settings.gate,
+            )
+    blessed = not failures
+    with tfx.dsl.io.fileio.open(os.path.join(verdict.uri, "verdict.json"), "w") as f:
+        json.dump(
+            {
+                "blessed": blessed,
+                "failures": failures,
+                "not_judged": not_judged,
+                "baseline_version": pushed["version"],
+                "metrics": [cell.as_dict() for cell in cells],
+            },
+            f,
+        )
+    blessing.set_int_custom_property("blessed", int(blessed))
+    blessing.set_string_custom_property("current_model", model.uri)
+    with tfx.dsl.io.fileio.open(
+        os.path.join(blessing.uri, "BLESSED" if blessed else "NOT_BLESSED"), "w"
+    ) as f:
+        f.write("")
+
+
+def set_status(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, str]]:
+    """Marks the cells that are too small to judge.
+
+    Args:
+      cells: Changed in place.
+      gate: Holds the least numbers of positives and negatives.
+
+    Returns:
+      A `{"task", "scenario", "why"}` for each of them.
+    """
+    not_judged = []
+    for cell in cells:
+        why = []
+        if cell.positives < gate.min_positives:
+            why.append(f"{cell.positives} positives, fewer than {gate.min_positives}")
+        if cell.negatives < gate.min_negatives:
+            why.append(f"{cell.negatives} negatives, fewer than {gate.min_negatives}")
+        if why:
+            cell.status = "not_judged"
+            not_judged.append(
+                {"task": cell.task, "scenario": cell.scenario, "why": "; ".join(why)}
+            )
+    return not_judged
+
+
+def judge_coverage(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, Any]]:
+    """Tasks whose pool is too small to judge: a model is not blessed for want of evidence."""
+    return [
+        {
+            "task": cell.task,
+            "scenario": POOL,
+            "metric": "positives" if cell.positives < gate.min_positives else "negatives",
+            "value": min(cell.positives, cell.negatives),
+            "threshold": gate.min_positives
+            if cell.positives < gate.min_positives
+            else gate.min_negatives,
+            "kind": "too_few_rows",
+        }
+        for cell in cells
+        if cell.scenario == POOL and cell.status == "not_judged"
+    ]
+
+
+def judge_floors(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, Any]]:
+    """Judged cells whose AUC lies below its floor.
+
+    The floor is `auc_floors[task/scenario]`, else `auc_floors[task]`, else `auc_floor`.
+    """
+    failures = []
+    for cell in _judged(cells):
+        floors = gate.auc_floors
+        floor = floors.get(
+            f"{cell.task}/{cell.scenario}", floors.get(cell.task, gate.auc_floor)
+        )
+        # A judged cell has both classes, so an AUC that is None is one that is not finite.
+        if cell.auc is None or cell.auc < floor:
+            failures.append(_failure(cell, cell.auc, floor, "floor"))
+    return failures
+
+
+def judge_change(
+    cells: Sequence[Cell],
+    rows: EvaluationRows,
+    *,
+    candidate: dict[str, np.ndarray],
+    baseline: dict[str, np.ndarray],
+    gate: GateConfig,
+) -> list[dict[str, Any]]:
+    """Judged cells that fell below the last pushed version on the same rows.
+
+    Both AUCs are computed here, exactly and alike: the Evaluator's is interpolated
+    between thresholds. A task that the last version did not have is not compared.
+
+    Args:
+      cells: `auc_baseline` is set in place.
+      rows: The evaluation rows.
+      candidate: The candidate's scores by task, float32 [R].
+      baseline: The last pushed version's, likewise.
+      gate: Holds the tolerance.
+
+    Returns:
+      A failure for each cell whose AUC fell by more than the tolerance.
+    """
+    failures = []
+    for cell in cells:
+        if cell.task not in baseline:
+            continue
+        cell.auc_baseline = _cell_auc(rows, cell, baseline[cell.task])
+        now = _cell_auc(rows, cell, candidate[cell.task])
+        if cell.status != "judged" or now is None or cell.auc_baseline is None:
+            continue
+        threshold = cell.auc_baseline - gate.max_auc_drop
+        if now < threshold:
+            failures.append(_failure(cell, now, threshold, "change"))
+    return failures
+
+
+def set_ceilings(cells: Sequence[Cell], rows: EvaluationRows) -> None:
+    """Sets, where the logs hold true probabilities, the AUC that these would have."""
+    for cell in cells:
+        if cell.task in rows.true_probability:
+            cell.auc_ceiling = _cell_auc(rows, cell, rows.true_probability[cell.task])
+
+
+def _judged(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.status == "judged"]
+
+
+def _failure(cell: Cell, value: float | None, threshold: float, kind: str) -> dict[str, Any]:
+    return {
+        "task": cell.task,
+        "scenario": cell.scenario,
+        "metric": "auc",
+        "value": value,
+        "threshold": threshold,
+        "kind": kind,
+    }
+
+
+def _cell_auc(rows: EvaluationRows, cell: Cell, scores: np.ndarray) -> float | None:
+    labels = rows.labels[cell.task]
+    if cell.scenario == POOL:
+        return auc(labels, scores)
+    chosen = rows.scenario == cell.scenario.encode()
+    return auc(labels[chosen], scores[chosen])

@@ -1,0 +1,183 @@
+"""What the Evaluator computes, and its results as one row per task x scenario cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+
+from tfx_pipeline.config import Config
+
+POOL = "*"
+"""The scenario of a cell that pools all rows."""
+
+SCENARIO_FEATURE = "_scenario"
+USER_SCENARIO_FEATURE = "_user_scenario"
+
+
+def eval_config(config: Config) -> tfma.EvalConfig:
+    """TFMA's config: every task, pooled and by scenario.
+
+    It holds no thresholds: TFMA compares point estimates only and knows no cell that
+    is too small to judge, so the Gate is the one that judges.
+    """
+    specs = []
+    for task in config.tasks:
+        specs.append(
+            tfma.MetricsSpec(
+                output_names=[task],
+                metrics=[
+                    tfma.MetricConfig(class_name=name)
+                    for name in ("ExampleCount", "AUC", "BinaryCrossEntropy", "Calibration")
+                ]
+                + [
+                    tfma.MetricConfig(class_name="MeanLabel"),
+                    tfma.MetricConfig(class_name="CalibrationPlot", config='{"num_buckets": 20}'),
+                ],
+            )
+        )
+        for name, key in (("gauc_pool", config.data.user), ("gauc_cell", USER_SCENARIO_FEATURE)):
+            specs.append(
+                tfma.MetricsSpec(
+                    output_names=[task],
+                    query_key=key,
+                    metrics=[
+                        tfma.MetricConfig(
+                            class_name="GAUC",
+                            module="tfx_pipeline.gauc",
+                            config=f'{{"name": "{name}"}}',
+                        )
+                    ],
+                )
+            )
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name="serving_default", label_keys={task: task for task in config.tasks}
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[SCENARIO_FEATURE])],
+        metrics_specs=specs,
+    )
+
+
+@dataclass
+class Cell:
+    """Metrics of one task in one scenario; None where a value could not be computed.
+
+    Args:
+      task: Name of the task.
+      scenario: Name of the scenario, `*` for the pool.
+      examples: Rows.
+      positives: Rows with a positive label.
+      auc: Area under the ROC curve.
+      gauc: Mean AUC by user, weighted by the user's rows.
+      logloss: Mean binary cross-entropy, in nats.
+      calibration: Mean prediction / mean label.
+      ci: 95% confidence interval of the AUC.
+      auc_ceiling: AUC of the true probabilities, where the logs hold them.
+      auc_baseline: AUC of the last pushed version on the same rows, where there is one.
+      status: `judged` or `not_judged`.
+      why_null: For each value that is None, the reason.
+    """
+
+    task: str
+    scenario: str
+    examples: int
+    positives: int
+    auc: float | None = None
+    gauc: float | None = None
+    logloss: float | None = None
+    calibration: float | None = None
+    ci: list[float] | None = None
+    auc_ceiling: float | None = None
+    auc_baseline: float | None = None
+    status: str = "judged"
+    why_null: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def negatives(self) -> int:
+        """Rows with a negative label."""
+        return self.examples - self.positives
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
+    """Reads the Evaluator's results.
+
+    Args:
+      evaluation_uri: Folder of the ModelEvaluation artifact.
+      config: The run's config.
+
+    Returns:
+      A cell per task and scenario that has rows, the pool first, in the config's order.
+    """
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for slice_key, by_output in tfma.load_eval_result(evaluation_uri).slicing_metrics:
+        scenario = str(slice_key[0][1]) if slice_key else POOL
+        for task, by_sub_key in by_output.items():
+            metrics = {
+                name: value["doubleValue"]
+                for name, value in by_sub_key[""].items()
+                if "doubleValue" in value
+            }
+            values.setdefault((task, scenario), {}).update(metrics)
+    return [
+        _to_cell(task, scenario, values[task, scenario])
+        for task in config.tasks
+        for scenario in [POOL, *config.scenario.names]
+        if (task, scenario) in values
+    ]
+
+
+def _to_cell(task: str, scenario: str, metrics: dict[str, float]) -> Cell:
+    examples = round(metrics["example_count"])
+    positives = round(metrics["mean_label"] * examples)
+    gauc = metrics.get("gauc_pool" if scenario == POOL else "gauc_cell")
+    cell = Cell(task, scenario, examples, positives)
+    one_class = f"all {examples} labels are {'positive' if positives else 'negative'}"
+    if 0 < positives < examples:
+        cell.auc = _finite(metrics.get("auc"))
+        cell.ci = auc_interval(cell.auc, positives, cell.negatives) if cell.auc is not None else None
+    else:
+        cell.why_null |= {"auc": one_class, "ci": one_class}
+    cell.gauc = _finite(gauc)
+    if cell.gauc is None:
+        cell.why_null["gauc"] = "no user has both positive and negative labels"
+    cell.logloss = _finite(metrics.get("binary_crossentropy"))
+    cell.calibration = _finite(metrics.get("calibration")) if positives else None
+    if cell.calibration is None:
+        cell.why_null["calibration"] = one_class
+    return cell
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def auc_interval(auc: float, positives: int, negatives: int) -> list[float]:
+    """95% confidence interval of an AUC, as if rows were independent.
+
+    Var = [A (1 - A) + (P - 1)(Q1 - A^2) + (N - 1)(Q2 - A^2)] / (P N) with
+    Q1 = A / (2 - A) and Q2 = 2 A^2 / (1 + A) (Hanley and McNeil, Radiology 1982).
+
+    Args:
+      auc: The AUC, A.
+      positives: Positive rows, P > 0.
+      negatives: Negative rows, N > 0.
+
+    Returns:
+      [low, high], cut to [0, 1].
+    """
+    q1 = auc / (2 - auc)
+    q2 = 2 * auc * auc / (1 + auc)
+    variance = (
+        auc * (1 - auc) + (positives - 1) * (q1 - auc * auc) + (negatives - 1) * (q2 - auc * auc)
+    ) / (positives * negatives)
+    margin = 1.96 * math.sqrt(max(variance, 0.0))
+    return [max(0.0, auc - margin), min(1.0, auc + margin)]

@@ -1,0 +1,171 @@
+"""The main job as a TFX pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tfx import v1 as tfx
+
+from tfx_pipeline.code_version import code_version
+from tfx_pipeline.components.apply_transform import ApplyTransform
+from tfx_pipeline.components.baseline import Baseline
+from tfx_pipeline.components.gate import Gate
+from tfx_pipeline.components.log_example_gen import LogExampleGen
+from tfx_pipeline.components.pusher import Pusher
+from tfx_pipeline.components.report import Report
+from tfx_pipeline.config import Config
+from tfx_pipeline.evaluation import eval_config
+
+
+def create_pipeline(
+    config: Config,
+    *,
+    workdir: str,
+    input_fingerprint: str,
+    known_version: int,
+    beam_pipeline_args: Sequence[str],
+) -> tfx.dsl.Pipeline:
+    """Lists what happens, in order.
+
+    Args:
+      config: The run's config.
+      workdir: Folder, or URI, under which everything is written.
+      input_fingerprint: Changes when any input file does, and so makes TFX's cache notice.
+      known_version: Newest version in the push destination, 0 for none; likewise.
+      beam_pipeline_args: Options for Beam.
+
+    Returns:
+      A pipeline that any TFX runner runs.
+    """
+    whole = config.model_dump_json()
+    push_destination = os.path.join(workdir, "serving", config.model_name)
+
+    # Logs in: one pass over all files; duplicates and bad rows leave here.
+    example_gen = LogExampleGen(
+        config=config.model_dump_json(include={"data", "features", "scenario", "tasks"}),
+        inputs=input_fingerprint,
+        code=code_version("transforms", "tfx_pipeline.components.log_example_gen"),
+        rejected_dir=os.path.join(workdir, "rejected"),
+    )
+    examples = example_gen.outputs["examples"]
+
+    # What the data looks like, which types it has, and what is odd about it.
+    statistics = tfx.components.StatisticsGen(examples=examples)
+    schema = tfx.components.SchemaGen(
+        statistics=statistics.outputs["statistics"], infer_feature_shape=False
+    )
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+
+    # Raw columns to the model's inputs: by a graph fitted now, or by one fitted and frozen before.
+    if config.features.transform_graph is None:
+        transform_nodes = [
+            transform := tfx.components.Transform(
+                examples=examples,
+                schema=schema.outputs["schema"],
+                preprocessing_fn="transforms.preprocessing.preprocessing_fn",
+                # Half the CPU of the defaults; statistics of the raw examples exist already.
+                force_tf_compat_v1=True,
+                disable_statistics=True,
+                disable_analyzer_cache=True,
+                custom_config={
+                    **preprocessing_config(config),
+                    "code": code_version("transforms"),
+                },
+            )
+        ]
+        graph = transform.outputs["transform_graph"]
+    else:
+        frozen = tfx.dsl.Importer(
+            source_uri=str(config.features.transform_graph),
+            artifact_type=tfx.types.standard_artifacts.TransformGraph,
+        ).with_id("FrozenTransformGraph")
+        graph = frozen.outputs["result"]
+        transform = ApplyTransform(examples=examples, transform_graph=graph).with_id("Transform")
+        transform_nodes = [frozen, transform]
+
+    # Fits the model and writes it with the transform graph inside.
+    trainer = tfx.components.Trainer(
+        run_fn="tfx_pipeline.run_fn.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=graph,
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["valid"]),
+        custom_config={
+            "config": config.model_dump_json(include=_TRAINER_SECTIONS),
+            "checkpoint_root": os.path.join(workdir, "checkpoints"),
+            "code": code_version("keras_models", "serving", "tfx_pipeline.run_fn"),
+        },
+    )
+    model = trainer.outputs["model"]
+
+    # The served signature, on days that neither training nor early stopping saw.
+    evaluator = tfx.components.Evaluator(
+        examples=examples, model=model, eval_config=eval_config(config), example_splits=["eval"]
+    )
+    # What the candidate must not fall behind.
+    baseline = Baseline(push_destination=push_destination, known_version=known_version)
+    # Every task x scenario cell must hold; the only writer of the blessing.
+    gate = Gate(
+        examples=examples,
+        model=model,
+        evaluation=evaluator.outputs["evaluation"],
+        baseline=baseline.outputs["baseline"],
+        config=whole,
+    )
+    # A new version for TensorFlow Serving, if blessed.
+    pusher = Pusher(
+        model=model,
+        blessing=gate.outputs["blessing"],
+        push_destination=push_destination,
+        keep_versions=config.serving.keep_versions,
+    )
+    # One page for people.
+    report = Report(
+        ingest_report=example_gen.outputs["ingest_report"],
+        model_run=trainer.outputs["model_run"],
+        verdict=gate.outputs["verdict"],
+        pushed_model=pusher.outputs["pushed_model"],
+        config=whole,
+        code=code_version("tfx_pipeline.components.report"),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=os.path.join(workdir, "pipeline"),
+        components=[
+            example_gen,
+            statistics,
+            schema,
+            validator,
+            *transform_nodes,
+            trainer,
+            evaluator,
+            baseline,
+            gate,
+            pusher,
+            report,
+        ],
+        enable_cache=True,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            os.path.join(workdir, "metadata.db")
+        ),
+        beam_pipeline_args=list(beam_pipeline_args),
+    )
+
+
+_TRAINER_SECTIONS = {"name", "data", "features", "scenario", "tasks", "model", "training"}
+
+
+def preprocessing_config(config: Config) -> dict[str, Any]:
+    """What `transforms.preprocessing` needs to know of the config."""
+    return {
+        "categorical": config.features.categorical,
+        "numeric": config.features.numeric,
+        "num_buckets": config.features.num_buckets,
+        "scenario_column": config.scenario.column,
+        "scenarios": config.scenario.names,
+        "tasks": list(config.tasks),
+    }

@@ -1,0 +1,134 @@
+"""The Trainer's entry: builds the model that the config names, fits it, exports it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx import v1 as tfx
+
+from keras_models.backbones.ple import Ple
+from keras_models.embeddings.dynamic_table import DynamicTable
+from keras_models.model import RankingModel
+from keras_models.training import fit
+from serving.export import export
+from tfx_pipeline.config import Config
+
+HISTORY_FILE = "history.json"
+"""In the ModelRun artifact: what `fit` returned."""
+
+
+def run_fn(fn_args: tfx.components.FnArgs) -> None:
+    """Trains on the transformed examples and writes the SavedModel.
+
+    Args:
+      fn_args: TFX's; `custom_config` holds `config` (JSON) and `checkpoint_root`, the
+        folder where a killed training finds its checkpoints.
+    """
+    config = Config.model_validate_json(fn_args.custom_config["config"])
+    graph = tft.TFTransformOutput(fn_args.transform_output)
+    spec = graph.transformed_feature_spec()
+
+    tf.keras.utils.set_random_seed(config.training.seed)
+    model = build_model(config, num_fields=spec["keys"].shape[0], num_numbers=spec["numbers"].shape[0])
+    checkpoint_dir = os.path.join(
+        fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
+    )
+    history = fit(
+        model,
+        lambda epoch: dataset(
+            fn_args.train_files,
+            spec,
+            config.training.batch_size,
+            shuffle_buffer=config.training.shuffle_buffer,
+            seed=config.training.seed + epoch,
+        ),
+        dataset(fn_args.eval_files, spec, config.training.batch_size),
+        epochs=config.training.epochs,
+        patience=config.training.patience,
+        learning_rate=config.training.learning_rate,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_every_steps=config.training.checkpoint_every_steps,
+        log_dir=fn_args.model_run_dir,
+        xla=config.training.xla,
+    )
+    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as f:
+        json.dump(history, f)
+    export(
+        model,
+        graph,
+        feature_names=[
+            *config.features.categorical,
+            *config.features.numeric,
+            config.scenario.column,
+        ],
+        tasks=list(config.tasks),
+        destination=fn_args.serving_model_dir,
+    )
+    # The model is written: from here on nothing can be resumed.
+    tf.io.gfile.rmtree(checkpoint_dir)
+
+
+def build_model(config: Config, *, num_fields: int, num_numbers: int) -> RankingModel:
+    """The model that the config names.
+
+    Args:
+      config: The run's config.
+      num_fields: Columns of `keys`.
+      num_numbers: Columns of `numbers`.
+    """
+    settings = config.model
+    return RankingModel(
+        tasks=list(config.tasks),
+        num_fields=num_fields,
+        num_numbers=num_numbers,
+        num_scenarios=len(config.scenario.names),
+        backbone=Ple(num_tasks=len(config.tasks), **settings.ple.model_dump()),
+        tower_units=settings.tower_units,
+        dropout=settings.dropout,
+        table=DynamicTable(num_fields=num_fields, **settings.embedding.model_dump()),
+    )
+
+
+def dataset(
+    patterns: list[str],
+    spec: dict[str, tf.io.FixedLenFeature],
+    batch_size: int,
+    *,
+    shuffle_buffer: int = 0,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Batches of ({"keys", "numbers", "scenario"}, labels) from transformed examples.
+
+    Args:
+      patterns: Globs of gzipped TFRecords.
+      spec: The transformed examples' features.
+      batch_size: Rows per batch; the last one may be smaller.
+      shuffle_buffer: Rows to shuffle among; 0 keeps the files' order.
+      seed: Of the shuffling; the same seed gives the same order.
+    """
+    files = sorted(f for pattern in patterns for f in tf.io.gfile.glob(pattern))
+    rows = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    if shuffle_buffer:
+        rows = rows.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+
+    def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = tf.io.parse_example(serialized, spec)
+        labels = features.pop("labels")
+        return features, labels
+
+    return (
+        rows.batch(batch_size)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def training_fingerprint(fn_args: tfx.components.FnArgs, config: Config) -> str:
+    """Names what is being trained, so that only the same training resumes from a checkpoint."""
+    sections = config.model_dump_json(include={"tasks", "scenario", "model", "training"})
+    parts = [sections, fn_args.transform_output, *fn_args.train_files, *fn_args.eval_files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""The tf.Transform graph: raw examples to the model's few wide tensors.
+
+This is the one place where a raw value becomes a model input, in training and in
+serving alike: the graph written here travels inside the SavedModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from transforms.bucketize import log_z_score, quantile_bucket
+from transforms.keys import bucket_keys, categorical_keys
+
+
+def preprocessing_fn(
+    inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
+) -> dict[str, tf.Tensor]:
+    """Builds the graph.
+
+    Args:
+      inputs: Raw features by name, each a `tf.SparseTensor` [B, <= 1] as parsed from examples.
+      custom_config: `categorical` and `numeric` (column names), `num_buckets`,
+        `scenario_column`, `scenarios` (names, the last one takes all others) and `tasks`.
+
+    Returns:
+      `keys` int64 [B, F] with F = categorical columns, then numeric columns by bucket;
+      `numbers` float32 [B, 2N], N z-scores, then N presence masks;
+      `scenario` int64 [B], the position in `scenarios`;
+      `labels` float32 [B, K].
+    """
+    categorical: Sequence[str] = custom_config["categorical"]
+    numeric: Sequence[str] = custom_config["numeric"]
+    num_buckets: int = custom_config["num_buckets"]
+
+    texts = [_dense(inputs[name], "") for name in categorical]
+    keys = [
+        categorical_keys(
+            categorical,
+            tf.stack([values for values, _ in texts], axis=1),
+            tf.stack([present for _, present in texts], axis=1),
+        )
+    ]
+    numbers = [_dense(inputs[name], 0.0) for name in numeric]
+    if numeric:
+        buckets = [
+            quantile_bucket(values, present, num_buckets, f"{name}_quantiles")
+            for name, (values, present) in zip(numeric, numbers, strict=True)
+        ]
+        keys.append(bucket_keys(numeric, tf.stack(buckets, axis=1), num_buckets))
+        z_scores = [
+            log_z_score(values, present, f"{name}_moments")
+            for name, (values, present) in zip(numeric, numbers, strict=True)
+        ]
+        masks = [tf.cast(present, tf.float32) for _, present in numbers]
+        wide = tf.stack(z_scores + masks, axis=1)
+    else:
+        wide = tf.zeros([tf.shape(texts[0][0])[0], 0], tf.float32)
+
+    scenario, _ = _dense(inputs[custom_config["scenario_column"]], "")
+    labels = [tf.cast(_dense(inputs[task], 0)[0], tf.float32) for task in custom_config["tasks"]]
+    return {
+        "keys": tf.concat(keys, axis=1),
+        "numbers": wide,
+        "scenario": _scenario_id(scenario, custom_config["scenarios"]),
+        "labels": tf.stack(labels, axis=1),
+    }
+
+
+def _scenario_id(values: tf.Tensor, scenarios: Sequence[str]) -> tf.Tensor:
+    """Position of each value in `scenarios`; the last position for all others."""
+    is_listed = tf.equal(values[:, tf.newaxis], tf.constant(list(scenarios[:-1]))[tf.newaxis, :])
+    position = tf.argmax(tf.cast(is_listed, tf.int32), axis=1)
+    last = tf.constant(len(scenarios) - 1, tf.int64)
+    return tf.where(tf.reduce_any(is_listed, axis=1), position, last)
+
+
+def _dense(feature: tf.SparseTensor, default: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """First value of each row, and whether there is one: ([B], bool [B])."""
+    # A batch in which every row lacks the feature has a second dimension of 0.
+    shape = tf.stack([feature.dense_shape[0], tf.maximum(feature.dense_shape[1], 1)])
+    widened = tf.SparseTensor(feature.indices, feature.values, shape)
+    default = tf.constant(default, feature.dtype)
+    present = tf.SparseTensor(feature.indices, tf.ones_like(feature.values, tf.bool), shape)
+    return (
+        tf.sparse.to_dense(widened, default)[:, 0],
+        tf.sparse.to_dense(present, False)[:, 0],
+    )
