@@ -1,0 +1,118 @@
+"""Version folders: what a model server is pointed at.
+
+A base folder holds one folder a version, named by its number. A version is written
+beside under a hidden name, which servers skip, and renamed into place when it is
+whole and on disk; it leaves the same way. So nobody ever sees half of one, whenever
+the writer is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a SavedModel."""
+
+_HIDDEN = ".tmp-"
+_LOCK = ".push.lock"
+
+
+def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
+    """Copies a SavedModel into the base folder as its newest version.
+
+    The number is the time in Unix seconds, or one more than the newest version where
+    that is greater. Pushes into one base folder, from any process of the host, wait
+    for each other.
+
+    Args:
+      model_dir: Folder of the SavedModel.
+      base_dir: Folder of the versions; made when absent.
+      keep: Versions to keep, the new one included; older ones are removed.
+
+    Returns:
+      The new version's number.
+
+    Raises:
+      ValueError: if `model_dir` is no SavedModel or `keep` is less than 1.
+    """
+    source, base = Path(model_dir), Path(base_dir)
+    if keep < 1:
+        raise ValueError(f"keep: found {keep}; expected at least 1, the version that is pushed")
+    if not (source / SAVED_MODEL).is_file():
+        raise ValueError(f"{source}: found no {SAVED_MODEL}; expected a SavedModel's folder")
+    base.mkdir(parents=True, exist_ok=True)
+    with _only_pusher(base):
+        # Whoever made these no longer holds the lock, so was killed.
+        for stale in base.glob(f"{_HIDDEN}*"):
+            shutil.rmtree(stale)
+        before = _numbers(base)
+        version = max([int(time.time()), *(number + 1 for number in before)])
+        beside = base / f"{_HIDDEN}{version}"
+        shutil.copytree(source, beside, copy_function=_copy)
+        _sync_folders(beside)
+        beside.rename(base / str(version))
+        _sync(base)
+        for old in before[: max(0, len(before) + 1 - keep)]:
+            leaving = base / f"{_HIDDEN}{old}"
+            (base / str(old)).rename(leaving)
+            shutil.rmtree(leaving)
+    return version
+
+
+def latest(base_dir: str | Path) -> tuple[int, Path] | None:
+    """The newest version.
+
+    Args:
+      base_dir: Folder of the versions.
+
+    Returns:
+      Its number and folder; None where there is no version, or no base folder.
+    """
+    base = Path(base_dir)
+    numbers = _numbers(base)
+    return (numbers[-1], base / str(numbers[-1])) if numbers else None
+
+
+def _numbers(base: Path) -> list[int]:
+    """Numbers of the versions, ascending. Names such as 007 are none of ours."""
+    try:
+        with os.scandir(base) as entries:
+            return sorted(
+                int(entry.name)
+                for entry in entries
+                if entry.name.isdecimal() and entry.name == str(int(entry.name)) and entry.is_dir()
+            )
+    except FileNotFoundError:
+        return []
+
+
+@contextlib.contextmanager
+def _only_pusher(base: Path) -> Iterator[None]:
+    """Holds the base folder's lock; the system frees it when the holder dies."""
+    with open(base / _LOCK, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _copy(source: str, target: str) -> None:
+    shutil.copyfile(source, target)
+    _sync(target)
+
+
+def _sync_folders(folder: Path) -> None:
+    for path, _, _ in os.walk(folder):
+        _sync(path)
+
+
+def _sync(path: str | Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

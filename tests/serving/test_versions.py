@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from serving import versions
+
+KILLED_WHILE = """
+import sys, time
+from serving import versions
+
+def hang(*args, **kwargs):
+    print("there", flush=True)
+    time.sleep(60)
+
+if sys.argv[1] == "copying":
+    copies = []
+    whole = versions._copy
+    def copy(source, target):
+        copies.append(target)
+        hang() if len(copies) == 2 else whole(source, target)
+    versions._copy = copy
+elif sys.argv[1] == "renaming":
+    versions._sync_folders = hang
+else:
+    versions.shutil.rmtree = hang
+versions.push(sys.argv[2], sys.argv[3], keep=1)
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    write_model(folder, b"first")
+    return folder
+
+
+def write_model(folder: Path, content: bytes) -> None:
+    (folder / "variables").mkdir(parents=True, exist_ok=True)
+    (folder / "saved_model.pb").write_bytes(content)
+    (folder / "variables" / "rows").write_bytes(content * 1000)
+    (folder / "variables" / "digest").write_text(hashlib.sha256(content).hexdigest())
+
+
+def is_whole(version: Path) -> bool:
+    content = (version / "saved_model.pb").read_bytes()
+    rows = (version / "variables" / "rows").read_bytes()
+    digest = (version / "variables" / "digest").read_text()
+    return rows == content * 1000 and digest == hashlib.sha256(content).hexdigest()
+
+
+def visible(base: Path) -> list[str]:
+    return sorted(path.name for path in base.iterdir() if not path.name.startswith("."))
+
+
+def kill_a_push(while_: str, model: Path, base: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_WHILE, while_, str(model), str(base)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "there\n"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+
+
+def test_a_push_is_a_copy_numbered_by_the_time(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "serving" / "ranker"
+    before = int(time.time())
+    version = versions.push(model, base, keep=2)
+    assert before <= version <= time.time()
+    assert versions.latest(base) == (version, base / str(version))
+    assert visible(base) == [str(version)]
+    assert is_whole(base / str(version))
+    assert is_whole(model)
+
+
+def test_numbers_only_grow(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    ahead = int(time.time()) + 1_000_000
+    write_model(base / str(ahead), b"from a clock that ran ahead")
+    assert versions.push(model, base, keep=5) == ahead + 1
+    assert versions.push(model, base, keep=5) == ahead + 2
+
+
+def test_the_last_versions_are_kept(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    pushed = [versions.push(model, base, keep=3) for _ in range(5)]
+    assert visible(base) == [str(version) for version in pushed[2:]]
+    last = versions.push(model, base, keep=1)
+    assert visible(base) == [str(last)]
+    assert not list(base.glob(".tmp-*"))
+
+
+def test_order_is_by_number_not_by_text(tmp_path: Path) -> None:
+    for name in ("9", "10", "007", "12a", "-11", "11.0"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "13").write_text("a file")
+    assert versions.latest(tmp_path) == (10, tmp_path / "10")
+
+
+def test_no_version(tmp_path: Path) -> None:
+    assert versions.latest(tmp_path) is None
+    assert versions.latest(tmp_path / "absent") is None
+
+
+def test_bad_arguments(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"keep: found 0; expected at least 1"):
+        versions.push(model, tmp_path / "base", keep=0)
+    with pytest.raises(ValueError, match=r"found no saved_model.pb; expected a SavedModel's"):
+        versions.push(tmp_path, tmp_path / "base", keep=1)
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("while_", ["copying", "renaming"])
+def test_a_killed_push_leaves_no_version(while_: str, model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    kill_a_push(while_, model, base)
+    assert visible(base) == []
+    assert versions.latest(base) is None
+    assert len(list(base.glob(".tmp-*"))) == 1
+
+    version = versions.push(model, base, keep=1)
+    assert sorted(os.listdir(base)) == [".push.lock", str(version)]
+    assert is_whole(base / str(version))
+
+
+def test_a_push_killed_while_it_removes_leaves_no_half_version(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    versions.push(model, base, keep=1)
+    kill_a_push("removing", model, base)
+    (remaining,) = visible(base)
+    assert is_whole(base / remaining)
+    assert len(list(base.glob(".tmp-*"))) == 1
+
+    versions.push(model, base, keep=1)
+    assert not list(base.glob(".tmp-*"))
+
+
+def test_readers_see_only_whole_versions(tmp_path: Path) -> None:
+    base, model = tmp_path / "base", tmp_path / "model"
+    write_model(model, b"0")
+    versions.push(model, base, keep=3)
+    seen: list[int] = []
+    broken: list[Path] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            found = versions.latest(base)
+            if found is None or not is_whole(found[1]):
+                broken.append(base if found is None else found[1])
+            else:
+                seen.append(found[0])
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for content in range(1, 21):
+            write_model(model, str(content).encode())
+            versions.push(model, base, keep=3)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not broken
+    assert len(set(seen)) > 1
+
+
+def test_pushes_at_once_get_numbers_of_their_own(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    pushed: list[int] = []
+    pushers = [
+        threading.Thread(target=lambda: pushed.append(versions.push(model, base, keep=8)))
+        for _ in range(4)
+    ]
+    for pusher in pushers:
+        pusher.start()
+    for pusher in pushers:
+        pusher.join()
+    assert len(set(pushed)) == 4
+    assert visible(base) == sorted(map(str, pushed))
+    assert all(is_whole(base / str(version)) for version in pushed)
