@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 from tfx import v1 as tfx
+from tfx.v1.dsl.io import fileio
 
 
 class BaselinePointer(tfx.dsl.Artifact):
     """Where the last pushed version lies: `baseline.json` with `version` and `path`, or nulls."""
 
     TYPE_NAME = "BaselinePointer"
+
+
+class IngestReport(tfx.dsl.Artifact):
+    """`counts.json`, and the rows that could not be used under `rejected/`."""
+
+    TYPE_NAME = "IngestReport"
+
+
+class HtmlReport(tfx.dsl.Artifact):
+    """`index.html`, which needs no other file."""
+
+    TYPE_NAME = "HtmlReport"
 
 
 class GateVerdict(tfx.dsl.Artifact):
@@ -27,3 +42,15 @@ def serving_dir(model_uri: str) -> str:
 def split_pattern(examples_uri: str, split: str) -> str:
     """Glob of the files of one split of an Examples artifact."""
     return os.path.join(examples_uri, f"Split-{split}", "*")
+
+
+def read_json(uri: str, name: str) -> Any:
+    """Reads one JSON file of an artifact."""
+    with fileio.open(os.path.join(uri, name)) as f:
+        return json.loads(f.read())
+
+
+def write_json(uri: str, name: str, value: Any) -> None:
+    """Writes one JSON file into an artifact."""
+    with fileio.open(os.path.join(uri, name), "w") as f:
+        f.write(json.dumps(value, allow_nan=False))

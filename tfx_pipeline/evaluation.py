@@ -143,7 +143,9 @@ def _to_cell(task: str, scenario: str, metrics: dict[str, float]) -> Cell:
     one_class = f"all {examples} labels are {'positive' if positives else 'negative'}"
     if 0 < positives < examples:
         cell.auc = _finite(metrics.get("auc"))
-        cell.ci = auc_interval(cell.auc, positives, cell.negatives) if cell.auc is not None else None
+        cell.ci = (
+            auc_interval(cell.auc, positives, cell.negatives) if cell.auc is not None else None
+        )
     else:
         cell.why_null |= {"auc": one_class, "ci": one_class}
     cell.gauc = _finite(gauc)

@@ -33,7 +33,9 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     spec = graph.transformed_feature_spec()
 
     tf.keras.utils.set_random_seed(config.training.seed)
-    model = build_model(config, num_fields=spec["keys"].shape[0], num_numbers=spec["numbers"].shape[0])
+    model = build_model(
+        config, num_fields=spec["keys"].shape[0], num_numbers=spec["numbers"].shape[0]
+    )
     checkpoint_dir = os.path.join(
         fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
     )

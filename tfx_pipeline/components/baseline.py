@@ -1,13 +1,10 @@
 """Finds the model that a candidate must not fall behind."""
 
-import json
-import os
-
 from tfx import v1 as tfx
 from tfx.v1.dsl.components import OutputArtifact, Parameter
 
 from serving.versions import latest
-from tfx_pipeline.artifacts import BaselinePointer
+from tfx_pipeline.artifacts import BaselinePointer, write_json
 
 
 @tfx.dsl.components.component
@@ -30,5 +27,4 @@ def Baseline(  # noqa: N802 - components are named like TFX's own
     del known_version
     found = latest(push_destination)
     version, path = found if found else (None, None)
-    with tfx.dsl.io.fileio.open(os.path.join(baseline.uri, "baseline.json"), "w") as f:
-        json.dump({"version": version, "path": path}, f)
+    write_json(baseline.uri, "baseline.json", {"version": version, "path": path})

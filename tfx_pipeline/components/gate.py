@@ -1,6 +1,5 @@
 """Decides whether a candidate may be pushed."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,14 @@ from tfx.v1.dsl.components import InputArtifact, OutputArtifact, Parameter
 from tfx.v1.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 
 from keras_models.metrics import auc
-from tfx_pipeline.artifacts import BaselinePointer, GateVerdict, serving_dir, split_pattern
+from tfx_pipeline.artifacts import (
+    BaselinePointer,
+    GateVerdict,
+    read_json,
+    serving_dir,
+    split_pattern,
+    write_json,
+)
 from tfx_pipeline.config import Config, GateConfig
 from tfx_pipeline.evaluation import POOL, SCENARIO_FEATURE, Cell, read_cells
 from tfx_pipeline.scoring import EvaluationRows, read_rows, score
@@ -42,8 +48,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
       config: The run's config, as JSON.
     """
     settings = Config.model_validate_json(config)
-    with tfx.dsl.io.fileio.open(os.path.join(baseline.uri, "baseline.json")) as f:
-        pushed = json.loads(f.read())
+    pushed = read_json(baseline.uri, "baseline.json")
     cells = read_cells(evaluation.uri, settings)
     not_judged = set_status(cells, settings.gate)
     failures = judge_coverage(cells, settings.gate) + judge_floors(cells, settings.gate)
@@ -62,17 +67,17 @@ def Gate(  # noqa: N802 - components are named like TFX's own
                 gate=settings.gate,
             )
     blessed = not failures
-    with tfx.dsl.io.fileio.open(os.path.join(verdict.uri, "verdict.json"), "w") as f:
-        json.dump(
-            {
-                "blessed": blessed,
-                "failures": failures,
-                "not_judged": not_judged,
-                "baseline_version": pushed["version"],
-                "metrics": [cell.as_dict() for cell in cells],
-            },
-            f,
-        )
+    write_json(
+        verdict.uri,
+        "verdict.json",
+        {
+            "blessed": blessed,
+            "failures": failures,
+            "not_judged": not_judged,
+            "baseline_version": pushed["version"],
+            "metrics": [cell.as_dict() for cell in cells],
+        },
+    )
     blessing.set_int_custom_property("blessed", int(blessed))
     blessing.set_string_custom_property("current_model", model.uri)
     with tfx.dsl.io.fileio.open(
@@ -100,9 +105,7 @@ def set_status(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, str]]:
             why.append(f"{cell.negatives} negatives, fewer than {gate.min_negatives}")
         if why:
             cell.status = "not_judged"
-            not_judged.append(
-                {"task": cell.task, "scenario": cell.scenario, "why": "; ".join(why)}
-            )
+            not_judged.append({"task": cell.task, "scenario": cell.scenario, "why": "; ".join(why)})
     return not_judged
 
 
@@ -132,9 +135,7 @@ def judge_floors(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, Any]
     failures = []
     for cell in _judged(cells):
         floors = gate.auc_floors
-        floor = floors.get(
-            f"{cell.task}/{cell.scenario}", floors.get(cell.task, gate.auc_floor)
-        )
+        floor = floors.get(f"{cell.task}/{cell.scenario}", floors.get(cell.task, gate.auc_floor))
         # A judged cell has both classes, so an AUC that is None is one that is not finite.
         if cell.auc is None or cell.auc < floor:
             failures.append(_failure(cell, cell.auc, floor, "floor"))

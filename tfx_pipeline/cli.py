@@ -1,0 +1,331 @@
+"""`equipoise`: the command line.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from transforms.problems import InputError, Problem
+
+app = typer.Typer(
+    name="equipoise",
+    help="Ranking for many scenarios and many tasks with one model.",
+    epilog="A first run: [bold]equipoise simulate && equipoise run configs/simulated.yaml[/bold]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file (YAML).")]
+Workdir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for everything the run writes.", show_default="runs/<name of the config>"
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Changes a key of the config, for example [bold]--set training.epochs=3[/bold]. "
+        "May be repeated.",
+    ),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Shows what TensorFlow, TFX and Beam print.")
+]
+
+
+@app.command(epilog="Example: equipoise run configs/kuairand.yaml --set data.path=PATH")
+def run(
+    config: ConfigPath,
+    workdir: Workdir = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the main job: logs in, a gated model out.
+
+    Ends with a table, a row per task and scenario, and leaves [bold]summary.json[/bold],
+    [bold]report/index.html[/bold], [bold]rejected/[/bold] and the pushed version in the workdir.
+    Finished components are reused when a run is repeated. The exit status is 0 when the model was
+    blessed, 3 when the gate held it back, 2 for bad input.
+    """
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.progress import component_lines
+    from tfx_pipeline.workdir import exclusive
+
+    started = time.monotonic()
+    with _explain_errors():
+        settings = load_config(config, overrides)
+        workdir = workdir or Path("runs") / settings.name
+        with exclusive(workdir), _output(workdir, verbose) as console:
+            console.print(f"[bold]{settings.name}[/bold] in {workdir}", highlight=False)
+            with console.status("Starting …"):
+                from tfx_pipeline.runners import local
+            with component_lines(console):
+                summary = local.run(settings, config_path=str(config), workdir=workdir)
+            _print_outcome(console, summary, workdir, time.monotonic() - started)
+    if not summary["gate"]["blessed"]:
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: equipoise check configs/kuairand.yaml --set data.path=PATH")
+def check(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check a config and a sample of its data before anything runs.
+
+    Reports every mistake at once: unknown keys, columns that are missing, types that do not match,
+    label expressions that fail, scenarios that do not occur.
+    """
+    from tfx_pipeline.check import check as check_data
+    from tfx_pipeline.config import load_config
+
+    console = Console()
+    with _explain_errors():
+        result = check_data(load_config(config, overrides))
+    for line in result.summary:
+        console.print(line, highlight=False)
+    for warning in result.warnings:
+        console.print(f"[yellow]warning[/yellow] {escape(str(warning))}", highlight=False)
+    if result.problems:
+        _print_problems(result.problems)
+        raise typer.Exit(2)
+    console.print("[green]✓[/green] nothing stands against running it")
+
+
+@app.command(epilog="Example: equipoise simulate --days 14 --rows-per-day 100000 --out runs/logs")
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the logs.")] = Path("runs/simulated/logs"),
+    days: Annotated[int, typer.Option(min=1, help="Days to draw.")] = 7,
+    rows_per_day: Annotated[int, typer.Option(min=1, help="Rows a day.")] = 20_000,
+    start: Annotated[
+        datetime.datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")
+    ] = datetime.datetime(2024, 1, 1),
+    seed: Annotated[int, typer.Option(help="Seed; the same seed draws the same logs.")] = 1,
+) -> None:
+    """Draw days of logs from a known model.
+
+    Correlated tasks, scenarios of very unequal size, new items every day, popularity by Zipf,
+    drift; the true probability of every label stands beside it.
+    """
+    from tfx_pipeline.simulate import simulate as draw
+
+    with _explain_errors():
+        files = draw(out, days=days, rows_per_day=rows_per_day, seed=seed, start=start.date())
+    Console().print(
+        f"[green]✓[/green] {len(files)} days of {rows_per_day:,} rows in {out}", highlight=False
+    )
+
+
+@app.command(epilog="Example: equipoise serve runs/simulated/serving/simulated --port 8500")
+def serve(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of version folders, as `run` leaves it.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model.", show_default="the folder's name"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, help="Port; 0 picks a free one.")] = 8500,
+    poll_seconds: Annotated[
+        float, typer.Option(min=0.1, help="How often to look for a new version.")
+    ] = 2.0,
+    verbose: Verbose = False,
+) -> None:
+    """Serve a pushed model over gRPC: a local stand-in for TensorFlow Serving.
+
+    Speaks TensorFlow Serving's own protos. For production, point tensorflow_model_server at DIR.
+    """
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from serving.model_server import serve as serve_forever
+
+    with _explain_errors():
+        serve_forever(
+            str(directory),
+            name or directory.resolve().name,
+            host=host,
+            port=port,
+            poll_seconds=poll_seconds,
+        )
+
+
+@app.command(epilog="""Example: equipoise predict simulated '{"user_id": "7", "item_id": "42"}'""")
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the served model.")],
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ROW...",
+            help="Rows as JSON objects; without any, lines of standard input.",
+        ),
+    ] = None,
+    address: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1:8500",
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Prints JSON lines.")] = False,
+) -> None:
+    """Ask a server for predictions.
+
+    Columns that a row leaves out count as missing.
+    """
+    from serving.client import Client
+
+    texts = rows or [line for line in sys.stdin if line.strip()]
+    with _explain_errors():
+        parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
+        with Client(address, timeout=timeout) as client:
+            scores = client.predict(model, parsed)
+    if as_json:
+        for i in range(len(parsed)):
+            print(json.dumps({task: float(values[i]) for task, values in scores.items()}))
+        return
+    table = Table("row", *scores)
+    for i in range(len(parsed)):
+        table.add_row(str(i + 1), *(f"{values[i]:.4f}" for values in scores.values()))
+    Console().print(table)
+
+
+@contextmanager
+def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
+    """The screen; without `-v`, all that libraries print goes to a file in `logs/`."""
+    from tfx_pipeline.progress import quiet
+
+    if verbose:
+        yield Console()
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    log_file = workdir / "logs" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+    with quiet(log_file) as console:
+        try:
+            yield console
+        except (InputError, typer.Exit):
+            raise
+        except Exception as error:
+            logging.getLogger(__name__).exception("The run failed")
+            console.print(f"[red]failed[/red] {escape(_last_line(error))}", highlight=False)
+            console.print(f"Everything that was printed is in {log_file}", highlight=False)
+            raise typer.Exit(1) from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+@contextmanager
+def _explain_errors() -> Iterator[None]:
+    """Prints every problem of an InputError, and ends with status 2."""
+    try:
+        yield
+    except InputError as error:
+        _print_problems(error.problems)
+        raise typer.Exit(2) from error
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    for problem in problems:
+        console.print(
+            f"[red]error[/red] [bold]{escape(problem.where)}[/bold]\n"
+            f"  found     {escape(problem.found)}\n  expected  {escape(problem.expected)}",
+            highlight=False,
+        )
+        if problem.remedy:
+            console.print(f"  {escape(problem.remedy)}", highlight=False)
+
+
+def _print_outcome(
+    console: Console, summary: dict[str, Any], workdir: Path, seconds: float
+) -> None:
+    failed = {(f["task"], f["scenario"]) for f in summary["gate"]["failures"]}
+    with_ceiling = any(cell["auc_ceiling"] is not None for cell in summary["metrics"])
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("task", "scenario"):
+        table.add_column(name)
+    columns = ["rows", "positives", "AUC", *(["ceiling"] if with_ceiling else [])]
+    for name in [*columns, "GAUC", "calibration"]:
+        table.add_column(name, justify="right")
+    table.add_column("gate")
+    previous = None
+    for cell in summary["metrics"]:
+        if previous not in (None, cell["task"]):
+            table.add_section()
+        previous = cell["task"]
+        verdict = "[green]holds[/green]" if cell["status"] == "judged" else "[dim]not judged[/dim]"
+        if (cell["task"], cell["scenario"]) in failed:
+            verdict = "[red]fails[/red]"
+        table.add_row(
+            cell["task"],
+            "all" if cell["scenario"] == "*" else cell["scenario"],
+            f"{cell['examples']:,}",
+            f"{cell['positives']:,}",
+            _number(cell["auc"], 4),
+            *([_number(cell["auc_ceiling"], 4)] if with_ceiling else []),
+            _number(cell["gauc"], 4),
+            _number(cell["calibration"], 3),
+            verdict,
+        )
+    console.print(table)
+    data = summary["data"]
+    console.print(
+        f"{data['read']:,} rows read: {data['train']:,} train, {data['valid']:,} valid, "
+        f"{data['eval']:,} eval; {data['duplicates']:,} duplicates, {data['rejected']:,} rejected, "
+        f"{data['out_of_range']:,} of other days",
+        highlight=False,
+    )
+    for failure in summary["gate"]["failures"]:
+        console.print(
+            f"[red]{failure['kind']}[/red] {failure['task']} in {failure['scenario']}: "
+            f"{failure['metric']} {_number(failure['value'], 4)} against "
+            f"{_number(failure['threshold'], 4)}",
+            highlight=False,
+        )
+    if summary["gate"]["blessed"]:
+        console.print(
+            f"[green]blessed[/green], version {summary['pushed_version']} in "
+            f"{workdir / 'serving' / summary['model']}",
+            highlight=False,
+        )
+    else:
+        console.print("[red]not blessed[/red], nothing was pushed", highlight=False)
+    console.print(f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s", highlight=False)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _parse_row(position: int, text: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        row = error
+    if not isinstance(row, dict):
+        raise InputError(
+            [Problem(f"row {position}", repr(text[:80]), "a JSON object of columns and values")]
+        )
+    return row
+
+
+def main() -> None:
+    """Entry point of the `equipoise` script."""
+    app()

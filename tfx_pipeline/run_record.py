@@ -1,0 +1,86 @@
+"""What ML Metadata knows of a pipeline's newest run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+
+@dataclass(frozen=True)
+class ComponentRun:
+    """One component of a run.
+
+    Args:
+      name: The component's id.
+      seconds: Wall time between its start and its end.
+      cached: Whether an earlier run's outputs were reused.
+      outputs: URI of the first artifact of each output, by the output's name.
+      properties: Custom properties of these artifacts, likewise.
+    """
+
+    name: str
+    seconds: float
+    cached: bool
+    outputs: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
+
+
+def newest_run(metadata_path: str) -> dict[str, ComponentRun]:
+    """Reads the run that started last.
+
+    Args:
+      metadata_path: The SQLite file of ML Metadata.
+
+    Returns:
+      The components that ran, in order, by id; empty if there was no run.
+    """
+    connection = pb.ConnectionConfig()
+    connection.sqlite.filename_uri = metadata_path
+    connection.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READONLY
+    store = mlmd.MetadataStore(connection)
+    runs = store.get_contexts_by_type("pipeline_run")
+    if not runs:
+        return {}
+    newest = max(runs, key=lambda context: context.create_time_since_epoch)
+    executions = sorted(store.get_executions_by_context(newest.id), key=lambda e: e.id)
+    node_type = store.get_context_type("node").id
+    return {
+        component.name: component for component in (_read(store, e, node_type) for e in executions)
+    }
+
+
+def _read(store: mlmd.MetadataStore, execution: pb.Execution, node_type: int) -> ComponentRun:
+    # A node's context is named `<pipeline>.<node id>`.
+    name = next(
+        context.name.rpartition(".")[2]
+        for context in store.get_contexts_by_execution(execution.id)
+        if context.type_id == node_type
+    )
+    events = [
+        e for e in store.get_events_by_execution_ids([execution.id]) if e.type == pb.Event.OUTPUT
+    ]
+    artifacts = {
+        a.id: a for a in store.get_artifacts_by_id([event.artifact_id for event in events])
+    }
+    outputs, properties = {}, {}
+    for event in events:
+        key = next((step.key for step in event.path.steps if step.HasField("key")), "")
+        artifact = artifacts[event.artifact_id]
+        outputs.setdefault(key, artifact.uri)
+        properties.setdefault(
+            key,
+            {
+                name: getattr(value, value.WhichOneof("value"))
+                for name, value in artifact.custom_properties.items()
+            },
+        )
+    span = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+    return ComponentRun(
+        name=name,
+        seconds=span / 1000,
+        cached=execution.last_known_state == pb.Execution.CACHED,
+        outputs=outputs,
+        properties=properties,
+    )

@@ -1,0 +1,1 @@
+"""Thin: runners differ only in where the same pipeline runs."""

@@ -1,0 +1,71 @@
+"""Runs the main job on this machine: LocalDagRunner and ML Metadata in SQLite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfx import v1 as tfx
+
+from serving.versions import latest
+from tfx_pipeline.components.log_example_gen import fingerprint_inputs
+from tfx_pipeline.config import Config
+from tfx_pipeline.pipeline import create_pipeline
+from tfx_pipeline.run_record import newest_run
+from tfx_pipeline.runners import beam_options
+from tfx_pipeline.summary import build_summary, write_summary
+from tfx_pipeline.workdir import exclusive
+
+
+def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
+    """Runs the pipeline; reuses what earlier runs in the workdir finished.
+
+    Args:
+      config: What to run.
+      config_path: Where it came from, for the summary.
+      workdir: Gets `summary.json`, `report/`, `rejected/` and `serving/`.
+
+    Returns:
+      The summary.
+
+    Raises:
+      InputError: for data that cannot be used, and for a workdir that cannot be.
+    """
+    workdir = workdir.resolve()
+    with exclusive(workdir):
+        found = latest(str(workdir / "serving" / config.model_name))
+        pipeline = create_pipeline(
+            config,
+            workdir=str(workdir),
+            input_fingerprint=fingerprint_inputs(config),
+            known_version=found[0] if found else 0,
+            beam_pipeline_args=beam_options.LOCAL,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+        components = newest_run(str(workdir / "metadata.db"))
+        _publish(components["Report"].outputs["report"], workdir / "report")
+        _publish(
+            os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
+            workdir / "rejected",
+        )
+        summary = build_summary(config_path, config, components)
+        write_summary(summary, workdir)
+        return summary
+
+
+def _publish(source: str, destination: Path) -> None:
+    """Copies a folder beside its place, then swaps it in."""
+    draft = destination.with_name(f".{destination.name}.new")
+    old = destination.with_name(f".{destination.name}.old")
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, draft)
+    else:
+        draft.mkdir()
+    if destination.exists():
+        destination.rename(old)
+    draft.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,54 @@
+"""`summary.json`: the outcome of a run, for scripts; its keys are a contract."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx_pipeline.artifacts import read_json
+from tfx_pipeline.config import Config
+from tfx_pipeline.run_record import ComponentRun
+
+
+def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]) -> dict[str, Any]:
+    """Gathers the outcome from the artifacts of a run.
+
+    Args:
+      config_path: The config file, as it was given.
+      config: What it held.
+      run: The components that ran.
+
+    Returns:
+      What `summary.json` holds.
+    """
+    counts = read_json(run["LogExampleGen"].outputs["ingest_report"], "counts.json")
+    verdict = read_json(run["Gate"].outputs["verdict"], "verdict.json")
+    pushed = run["Pusher"].properties["pushed_model"].get("pushed_version")
+    return {
+        "config": config_path,
+        "model": config.model_name,
+        "data": counts,
+        "components": [
+            {"name": c.name, "seconds": round(c.seconds, 3), "cached": c.cached}
+            for c in run.values()
+        ],
+        "metrics": verdict["metrics"],
+        "gate": {
+            "blessed": verdict["blessed"],
+            "failures": verdict["failures"],
+            "not_judged": verdict["not_judged"],
+            "baseline_version": verdict["baseline_version"],
+        },
+        "pushed_version": int(pushed) if pushed else None,
+    }
+
+
+def write_summary(summary: dict[str, Any], workdir: Path) -> Path:
+    """Writes `summary.json` beside its place and renames it in."""
+    path = workdir / "summary.json"
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+    return path
