@@ -139,9 +139,7 @@ class FeaturesConfig(_Section):
         description="Columns read as numbers. Each is embedded by its quantile bucket (missing is "
         "a bucket of its own) and given to the model as a z-score of log1p with a presence mask.",
     )
-    num_buckets: int = Field(
-        32, ge=2, le=1024, description="Quantile buckets per numeric column."
-    )
+    num_buckets: int = Field(32, ge=2, le=1024, description="Quantile buckets per numeric column.")
     transform_graph: Path | None = Field(
         None,
         description="Transform graph fitted by an earlier run, to be applied as it is: bucket 7 "

@@ -47,9 +47,7 @@ def read_rows(
     spec[scenario_feature] = tf.io.FixedLenFeature([], tf.string)
     files = sorted(tf.io.gfile.glob(pattern))
     dataset = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
-    batches = [
-        {"": serialized, **tf.io.parse_example(serialized, spec)} for serialized in dataset
-    ]
+    batches = [{"": serialized, **tf.io.parse_example(serialized, spec)} for serialized in dataset]
     columns = {
         name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ["", *spec]
     }
