@@ -47,7 +47,7 @@ def log_z_score(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
       float32 [B].
     """
     scaled = tf.sign(values) * tf.math.log1p(tf.abs(values))
-    mean, variance = tft.mean_and_var(tf.boolean_mask(scaled, present), name=name)
-    deviation = tf.sqrt(variance)
-    z_score = tf.math.divide_no_nan(scaled - mean, deviation)
+    observed = tf.boolean_mask(scaled, present)
+    mean, variance = tft.mean(observed, name=f"{name}_mean"), tft.var(observed, name=f"{name}_var")
+    z_score = tf.math.divide_no_nan(scaled - mean, tf.sqrt(variance))
     return tf.where(present, z_score, tf.zeros_like(z_score))

@@ -1,0 +1,161 @@
+"""The tf.Transform graph against values worked out in plain Python."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform.beam as tft_beam
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+from transforms.preprocessing import preprocessing_fn
+
+CONFIG = {
+    "categorical": ["user_id", "tab"],
+    "numeric": ["age", "never"],
+    "num_buckets": 4,
+    "scenario_column": "tab",
+    "scenarios": ["1", "0", "other"],
+    "tasks": ["click", "like"],
+}
+SPEC = {
+    "user_id": tf.io.VarLenFeature(tf.string),
+    "tab": tf.io.VarLenFeature(tf.string),
+    "age": tf.io.VarLenFeature(tf.float32),
+    "never": tf.io.VarLenFeature(tf.float32),
+    "click": tf.io.VarLenFeature(tf.int64),
+    "like": tf.io.VarLenFeature(tf.int64),
+}
+AGES = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+ROWS: list[dict[str, Any]] = [
+    {
+        "user_id": [b"u%d" % (i % 3)],
+        "tab": [b"1", b"0", b"7"][i % 3 : i % 3 + 1],
+        "age": [age],
+        "never": [],
+        "click": [i % 2],
+        "like": [0],
+    }
+    for i, age in enumerate(AGES)
+] + [{"user_id": [], "tab": [b"0"], "age": [], "never": [], "click": [1], "like": [1]}]
+
+
+@pytest.fixture(scope="module")
+def graph_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A transform graph fitted on ROWS."""
+    folder = str(tmp_path_factory.mktemp("graph"))
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(SPEC))
+    with tft_beam.Context(temp_dir=folder + "/tmp", force_tf_compat_v1=True):
+        transform_fn = (ROWS, metadata) | tft_beam.AnalyzeDataset(
+            lambda inputs: preprocessing_fn(inputs, CONFIG)
+        )
+        _ = transform_fn | tft_beam.WriteTransformFn(folder)
+    return folder
+
+
+def apply(graph_dir: str, rows: list[dict[str, Any]], *, labels: bool = True) -> dict[str, Any]:
+    import tensorflow_transform as tft
+
+    examples = []
+    for row in rows:
+        feature = {}
+        for name, values in row.items():
+            if SPEC[name].dtype == tf.string:
+                feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+            elif SPEC[name].dtype == tf.float32:
+                feature[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+            else:
+                feature[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        examples.append(
+            tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        )
+    spec = {k: v for k, v in SPEC.items() if labels or k not in CONFIG["tasks"]}
+    layer = tft.TFTransformOutput(graph_dir).transform_features_layer()
+    out = layer(tf.io.parse_example(tf.constant(examples), spec))
+    return {name: value.numpy() for name, value in out.items()}
+
+
+@pytest.fixture(scope="module")
+def fitted(graph_dir: str) -> dict[str, Any]:
+    return apply(graph_dir, ROWS)
+
+
+def test_shapes_and_dtypes(fitted: dict[str, Any]) -> None:
+    rows, fields, numbers = len(ROWS), 4, 2
+    assert fitted["keys"].shape == (rows, fields) and fitted["keys"].dtype == np.int64
+    assert fitted["numbers"].shape == (rows, 2 * numbers)
+    assert fitted["numbers"].dtype == np.float32
+    assert fitted["scenario"].dtype == np.int64
+    assert fitted["labels"].dtype == np.float32
+
+
+def test_scenarios_not_listed_become_other(fitted: dict[str, Any]) -> None:
+    expected = [{b"1": 0, b"0": 1, b"7": 2}[row["tab"][0]] for row in ROWS]
+    assert fitted["scenario"].tolist() == expected
+
+
+def test_labels_keep_their_zeros_and_their_order(fitted: dict[str, Any]) -> None:
+    assert fitted["labels"].tolist() == [[row["click"][0], row["like"][0]] for row in ROWS]
+
+
+def test_keys_are_equal_exactly_when_field_and_value_are(fitted: dict[str, Any]) -> None:
+    seen: dict[int, tuple[str, Any]] = {}
+    for row, keys in zip(ROWS, fitted["keys"], strict=True):
+        for field, key in zip(["user_id", "tab"], keys, strict=False):
+            meaning = (field, tuple(row[field]))
+            assert seen.setdefault(int(key), meaning) == meaning
+    assert len(seen) == len({(f, tuple(r[f])) for r in ROWS for f in ("user_id", "tab")})
+
+
+def test_a_value_spelt_like_another_field_has_its_own_key(graph_dir: str) -> None:
+    rows = [{"user_id": [b"x"], "tab": [b"x"]}, {"user_id": [b""], "tab": []}]
+    keys = apply(graph_dir, rows, labels=False)["keys"]
+    assert len(np.unique(keys[:, :2])) == 4
+
+
+def test_buckets_are_the_training_quantiles_and_missing_is_its_own(
+    fitted: dict[str, Any],
+) -> None:
+    keys = fitted["keys"][:, 2]
+    by_age: dict[float, int] = {}
+    for age, key in zip(AGES, keys, strict=False):
+        assert by_age.setdefault(age, key) == key
+    in_order = [by_age[age] for age in sorted(by_age)]
+    changes = sum(a != b for a, b in zip(in_order, in_order[1:], strict=False))
+    assert len(set(in_order)) == 4 and changes == 3, "quantile buckets are intervals"
+    assert keys[-1] not in set(in_order), "missing is a bucket of its own"
+
+
+def test_numbers_are_log_z_scores_of_present_values_with_a_mask(fitted: dict[str, Any]) -> None:
+    logs = np.log1p(AGES)
+    expected = [(math.log1p(a) - logs.mean()) / logs.std() for a in AGES] + [0.0]
+    np.testing.assert_allclose(fitted["numbers"][:, 0], expected, atol=1e-5)
+    assert fitted["numbers"][:, 2].tolist() == [1.0] * len(AGES) + [0.0]
+
+
+def test_a_column_that_is_always_missing_is_finite(fitted: dict[str, Any]) -> None:
+    assert len(np.unique(fitted["keys"][:, 3])) == 1
+    assert fitted["numbers"][:, [1, 3]].tolist() == [[0.0, 0.0]] * len(ROWS)
+
+
+def test_a_value_in_a_column_that_training_never_had_is_finite(graph_dir: str) -> None:
+    out = apply(graph_dir, [{"user_id": [], "tab": [], "never": [3.0]}], labels=False)
+    assert np.isfinite(out["numbers"]).all()
+
+
+def test_serving_without_labels_gives_the_same(graph_dir: str, fitted: dict[str, Any]) -> None:
+    rows = [{k: v for k, v in row.items() if k not in CONFIG["tasks"]} for row in ROWS]
+    out = apply(graph_dir, rows, labels=False)
+    for name in ("keys", "numbers", "scenario"):
+        np.testing.assert_array_equal(out[name], fitted[name])
+
+
+def test_of_several_values_the_first_counts(graph_dir: str) -> None:
+    one = apply(graph_dir, [{"user_id": [b"a"], "tab": [b"1"], "age": [2.0]}], labels=False)
+    two = apply(
+        graph_dir, [{"user_id": [b"a", b"b"], "tab": [b"1"], "age": [2.0, 9.0]}], labels=False
+    )
+    np.testing.assert_array_equal(one["keys"], two["keys"])
