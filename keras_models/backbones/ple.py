@@ -1,0 +1,79 @@
+"""Progressive Layered Extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_models.layers.cgc import Cgc
+
+
+class Ple(keras.layers.Layer):
+    """Levels of CGC: shared and task-specific experts, separated further at each level.
+
+    Level j's experts and gate of task k read y_k of level j - 1, its shared experts and shared gate
+    read y_s of level j - 1; level 1 reads x. The last level has no shared gate.
+
+    Args:
+      num_tasks: K.
+      levels: Extraction levels.
+      experts_per_task: Experts P of each task, per level.
+      shared_experts: Experts S shared by all tasks, per level.
+      expert_units: Layer widths of an expert; the last is H.
+
+    Input: float32 [B, I].
+    Output: float32 [B, K, H], and the named gates: `level_1/task_gates` float32 [B, K, P + S] (own
+      experts first), `level_1/shared_gate` float32 [B, K * P + S], and so on.
+
+    Reference: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
+    """
+
+    def __init__(
+        self,
+        num_tasks: int,
+        *,
+        levels: int = 2,
+        experts_per_task: int = 2,
+        shared_experts: int = 2,
+        expert_units: Sequence[int] = (64,),
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if levels < 1:
+            raise ValueError(f"`levels` should be at least 1. Received: levels={levels}")
+        self.num_tasks = num_tasks
+        self.levels = levels
+        self.experts_per_task = experts_per_task
+        self.shared_experts = shared_experts
+        self.expert_units = list(expert_units)
+        self._levels = [
+            Cgc(
+                num_tasks,
+                experts_per_task,
+                shared_experts,
+                expert_units,
+                shared_gate=level < levels,
+                name=f"level_{level}",
+            )
+            for level in range(1, levels + 1)
+        ]
+
+    def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        outputs, intermediates = inputs, {}
+        for level in self._levels:
+            outputs, gates = level(outputs)
+            intermediates.update({f"{level.name}/{name}": gate for name, gate in gates.items()})
+        return outputs, intermediates
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_tasks": self.num_tasks,
+            "levels": self.levels,
+            "experts_per_task": self.experts_per_task,
+            "shared_experts": self.shared_experts,
+            "expert_units": self.expert_units,
+        }

@@ -1,0 +1,40 @@
+"""The experts of one level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_models.layers.stacked_dense import StackedDense
+
+
+class ExpertBank(keras.layers.Layer):
+    """E experts of one shape, each an MLP with ReLU, computed together.
+
+    Args:
+      num_experts: E.
+      units: Layer widths of an expert; the last is H.
+
+    Input: float32 [B, I], read by all, or [B, E, I].
+    Output: float32 [B, E, H].
+    """
+
+    def __init__(self, num_experts: int, units: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        if not units:
+            raise ValueError(f"`units` should name at least one width. Received: units={units}")
+        self.num_experts = num_experts
+        self.units = list(units)
+        self._layers = [StackedDense(num_experts, width, "relu") for width in units]
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        outputs = inputs
+        for layer in self._layers:
+            outputs = layer(outputs)
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_experts": self.num_experts, "units": self.units}

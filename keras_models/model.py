@@ -1,0 +1,176 @@
+"""The ranking model: embeddings, backbone and towers in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_models.embeddings import DynamicTable, ExportedTable
+from keras_models.layers import Tower
+from keras_models.tasks import Task
+
+
+class RankingNetwork(keras.layers.Layer):
+    """All of a ranking model but its embedding table.
+
+    x = dropout([flatten(embedded) ; numbers ; onehot(scenario)]), h = backbone(x),
+    logit_k = tower_k(h_k).
+
+    Args:
+      backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
+      num_tasks: K.
+      num_scenarios: M.
+      tower_units: Hidden layer widths of a task's tower.
+      dropout: Share of x that is set to zero in training.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.layers.Layer,
+        *,
+        num_tasks: int,
+        num_scenarios: int,
+        tower_units: Sequence[int],
+        dropout: float,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.num_scenarios = num_scenarios
+        self.dropout = dropout
+        self._backbone = backbone
+        self._tower = Tower(num_tasks, tower_units, name="towers")
+
+    def call(
+        self,
+        embedded: tf.Tensor,
+        numbers: tf.Tensor,
+        scenario: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Scores examples.
+
+        Args:
+          embedded: float32 [B, F, D].
+          numbers: float32 [B, 2N].
+          scenario: int64 [B].
+          dropout_seed: int32 [2], in training only. The masks depend on it alone, so that a
+            training that goes on after a kill draws the same.
+
+        Returns:
+          Logits float32 [B, K] and the backbone's named intermediates.
+        """
+        flat = tf.reshape(embedded, [-1, embedded.shape[1] * embedded.shape[2]])
+        scenario = tf.one_hot(scenario, self.num_scenarios)
+        inputs = tf.concat([flat, numbers, scenario], axis=1)
+        if dropout_seed is not None and self.dropout > 0:
+            inputs = tf.nn.experimental.stateless_dropout(inputs, self.dropout, dropout_seed)
+        outputs, intermediates = self._backbone(inputs)
+        return self._tower(outputs), intermediates
+
+
+class RankingModel(keras.Model):
+    """Logits of all tasks from keys, numbers and scenario.
+
+    Weights are drawn when the model is made; `keras.utils.set_random_seed` before makes them
+    reproducible.
+
+    Args:
+      tasks: K tasks, in the order of the outputs; a name alone has weight 1.
+      num_fields: Columns F of the key matrix.
+      num_numbers: Columns 2N of the number matrix; may be 0.
+      num_scenarios: M, `other` included.
+      backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
+      tower_units: Hidden layer widths of a task's tower.
+      table: Embedding table of `num_fields` fields.
+      dropout: Share of the backbone's input that is set to zero in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[Task | str],
+        num_fields: int,
+        num_numbers: int,
+        num_scenarios: int,
+        backbone: keras.layers.Layer,
+        tower_units: Sequence[int],
+        table: DynamicTable,
+        dropout: float = 0.0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        if table.num_fields != num_fields:
+            raise ValueError(
+                f"`table` should have `num_fields`={num_fields}. Received: {table.num_fields}"
+            )
+        self.tasks = tuple(Task(task) if isinstance(task, str) else task for task in tasks)
+        self.num_numbers = num_numbers
+        self.table = table
+        self.network = RankingNetwork(
+            backbone,
+            num_tasks=len(self.tasks),
+            num_scenarios=num_scenarios,
+            tower_units=tower_units,
+            dropout=dropout,
+            name="network",
+        )
+        self(
+            {
+                "keys": tf.zeros([1, num_fields], tf.int64),
+                "numbers": tf.zeros([1, num_numbers]),
+                "scenario": tf.zeros([1], tf.int64),
+            }
+        )
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Scores examples; reads the table and changes nothing.
+
+        Args:
+          features: `keys` int64 [B, F], `numbers` float32 [B, 2N], `scenario` int64 [B].
+
+        Returns:
+          float32 [B, K], logits in the order of `tasks`.
+        """
+        embedded = self.table.lookup(features["keys"])
+        logits, _ = self.network(embedded, features["numbers"], features["scenario"])
+        return logits
+
+    def intermediates(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the backbone names of its inside, such as gate weights.
+
+        Args:
+          features: As for `call`.
+
+        Returns:
+          Tensors by name; see the backbone.
+        """
+        embedded = self.table.lookup(features["keys"])
+        _, named = self.network(embedded, features["numbers"], features["scenario"])
+        return named
+
+    def for_serving(self) -> ServingModel:
+        """The same function of features, over a frozen copy of the table."""
+        return ServingModel(self.network, ExportedTable(self.table))
+
+
+class ServingModel(tf.Module):
+    """A ranking model over the serving form of its table.
+
+    Args:
+      network: The trained network.
+      table: The frozen table.
+    """
+
+    def __init__(self, network: RankingNetwork, table: ExportedTable, name: str | None = None):
+        super().__init__(name=name)
+        self.network = network
+        self.table = table
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Logits float32 [B, K]; features as for `RankingModel.call`."""
+        embedded = self.table.lookup(features["keys"])
+        logits, _ = self.network(embedded, features["numbers"], features["scenario"])
+        return logits
