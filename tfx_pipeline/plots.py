@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 # Replaced by the page's text colour, so that axes are readable in light and in dark.
@@ -22,31 +23,29 @@ _STYLE = {
 _LINES = ["#2f81f7", "#d9822b", "#2da44e", "#bf5af2", "#e5534b", "#0fa3a3"]
 
 
-def training_curves(history: list[dict[str, Any]], tasks: list[str]) -> str:
+def training_curves(epochs: list[dict[str, Any]], tasks: list[str]) -> str:
     """Training loss, and each task's AUC on the valid days, by epoch.
 
     Args:
-      history: A dict per epoch with `epoch`, `loss` and `auc` (by task).
+      epochs: A `keras_models.training.Epoch` each, as plain values.
       tasks: Names of the tasks.
 
     Returns:
       An `<svg>` element.
     """
-    import matplotlib as mpl
-
-    epochs = [row["epoch"] for row in history]
+    numbers = [epoch["epoch"] for epoch in epochs]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         loss, auc = figure.subplots(1, 2)
-        loss.plot(epochs, [row["loss"] for row in history], marker="o", color=_LINES[0])
+        loss.plot(numbers, [epoch["loss"] for epoch in epochs], marker="o", color=_LINES[0])
         loss.set(title="Training loss", xlabel="epoch")
         for i, task in enumerate(tasks):
-            values = [row["auc"][task] for row in history]
-            auc.plot(epochs, values, marker="o", color=_LINES[i % len(_LINES)], label=task)
+            values = [epoch["valid_auc"][task] for epoch in epochs]
+            auc.plot(numbers, values, marker="o", color=_LINES[i % len(_LINES)], label=task)
         auc.set(title="AUC on the valid days", xlabel="epoch")
         auc.legend(frameon=False)
         for axes in (loss, auc):
-            axes.set_xticks(epochs)
+            axes.set_xticks(numbers)
             axes.grid(alpha=0.2)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 
 import tensorflow as tf
@@ -15,10 +14,11 @@ from keras_models.embeddings.dynamic_table import DynamicTable
 from keras_models.model import RankingModel
 from keras_models.training import fit
 from serving.export import export
+from tfx_pipeline.artifacts import write_json
 from tfx_pipeline.config import Config
 
 HISTORY_FILE = "history.json"
-"""In the ModelRun artifact: what `fit` returned."""
+"""In the ModelRun artifact: the `History` that `fit` returned."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
@@ -55,10 +55,10 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         checkpoint_dir=checkpoint_dir,
         checkpoint_every_steps=config.training.checkpoint_every_steps,
         log_dir=fn_args.model_run_dir,
+        seed=config.training.seed,
         xla=config.training.xla,
     )
-    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as f:
-        json.dump(history, f)
+    write_json(fn_args.model_run_dir, HISTORY_FILE, history.to_dict())
     export(
         model,
         graph,

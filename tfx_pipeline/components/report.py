@@ -53,7 +53,7 @@ def render(
     config: Config,
     *,
     counts: dict[str, Any],
-    history: list[dict[str, Any]],
+    history: dict[str, Any],
     verdict: dict[str, Any],
     pushed_version: str | None,
 ) -> str:
@@ -62,7 +62,7 @@ def render(
     Args:
       config: The run's config.
       counts: `counts.json` of the ingestion.
-      history: A dict per epoch, from training.
+      history: `keras_models.training.History`, as plain values.
       verdict: `verdict.json` of the Gate.
       pushed_version: None when the model was not pushed.
     """
@@ -83,5 +83,6 @@ def render(
         has_ceiling=any(cell["auc_ceiling"] is not None for cell in verdict["metrics"]),
         has_baseline=any(cell["auc_baseline"] is not None for cell in verdict["metrics"]),
         pushed_version=pushed_version,
-        curves=training_curves(history, list(config.tasks)),
+        history=history,
+        curves=training_curves(history["epochs"], list(config.tasks)),
     )
