@@ -1,0 +1,140 @@
+"""The config file: what it accepts, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tfx_pipeline.config import load_config
+from transforms.problems import InputError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+MINIMAL = {
+    "name": "job",
+    "data": {
+        "path": "logs",
+        "logs": "*.csv",
+        "event_key": ["id"],
+        "event_time": "time",
+        "user": "user",
+        "train": "2024-01-01..2024-01-03",
+        "valid": "2024-01-04",
+        "eval": {"start": "2024-01-05", "end": "2024-01-06"},
+    },
+    "features": {"categorical": ["user", "tab"]},
+    "scenario": {"column": "tab", "values": [1, 0]},
+    "tasks": {"click": {"label": "is_click == 1"}},
+}
+
+
+def write(tmp_path: Path, changes: dict | None = None, drop: str | None = None) -> Path:
+    raw = yaml.safe_load(yaml.safe_dump(MINIMAL))
+    for key, value in (changes or {}).items():
+        *parents, last = key.split(".")
+        node = raw
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = value
+    if drop:
+        *parents, last = drop.split(".")
+        node = raw
+        for part in parents:
+            node = node[part]
+        del node[last]
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def problems(path: Path, overrides: list[str] | None = None) -> dict[str, str]:
+    with pytest.raises(InputError) as caught:
+        load_config(path, overrides)
+    return {p.where: str(p) for p in caught.value.problems}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_configs_load(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_defaults_and_short_forms(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert config.model_name == "job"
+    assert config.data.train.days() == [datetime.date(2024, 1, d) for d in (1, 2, 3)]
+    assert config.data.valid.start == config.data.valid.end
+    assert config.scenario.names == ["1", "0", "other"]
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert type(config).model_validate_json(config.model_dump_json()) == config
+
+
+def test_overrides_are_read_as_yaml(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path), ["training.epochs=3", "data.path=elsewhere"])
+    assert config.training.epochs == 3 and config.data.path == Path("elsewhere")
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "training.epoch": 3,
+            "training.batch_size": 0,
+            "tasks.click.label": "is_click = = 1",
+            "gate.auc_floor": "high",
+        },
+        drop="data.user",
+    )
+    found = problems(path)
+    assert set(found) == {
+        "training.epoch",
+        "training.batch_size",
+        "tasks.click",
+        "gate.auc_floor",
+        "data.user",
+    }
+    assert "unknown key" in found["training.epoch"]
+    assert "required" in found["data.user"]
+    assert "greater than or equal to 1" in found["training.batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "says"),
+    [
+        ({"data.valid": "2024-01-03"}, "data", "without overlap"),
+        ({"data.train": "2024-01-03..2024-01-01"}, "data.train", "before it starts"),
+        ({"scenario.values": ["1", "1"]}, "scenario", "repeat: 1"),
+        ({"scenario.values": ["other"]}, "scenario", "must not be listed"),
+        ({"features.categorical": ["user", "user"]}, "features", "`user` twice"),
+        ({"features.categorical": ["click"]}, "tasks.click", "would leak"),
+        ({"tasks.Click": {"label": "a == 1"}}, "tasks.Click", "lower case"),
+        ({"gate.auc_floors": {"clik": 0.6}}, "gate.auc_floors.clik", "no such task"),
+        ({"gate.auc_floors": {"click/9": 0.6}}, "gate.auc_floors.click/9", "no such task"),
+        ({"gate.auc_floors": {"click": 1.6}}, "gate.auc_floors.click", "between 0 and 1"),
+    ],
+)
+def test_mistake(tmp_path: Path, changes: dict, where: str, says: str) -> None:
+    found = problems(write(tmp_path, changes))
+    assert list(found) == [where]
+    assert says in found[where]
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    assert "no such file" in problems(path)[str(path)]
+
+
+def test_not_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [")
+    assert "YAML" in problems(path)[str(path)]
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "name.x=1", "training.epochs=[", "x=1"])
+def test_bad_override(tmp_path: Path, override: str) -> None:
+    assert problems(write(tmp_path), [override])
