@@ -1,0 +1,164 @@
+"""The project's transform graph and model, on a few rows: what is exported, loaded and served."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import serving  # noqa: F401  (settles the Keras version before TensorFlow is imported)
+
+CATEGORICAL = ["user_id", "item_id"]
+NUMERIC = ["duration_s"]
+FEATURES = [*CATEGORICAL, *NUMERIC, "tab"]
+SCENARIOS = ["feed", "search", "other"]
+TASKS = ["like", "click"]
+ROWS = 300
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_without_proxy() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_grpc_proxy", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def log_rows() -> list[dict[str, Any]]:
+    """Rows as a caller of the server has them; a feature that is None is missing."""
+    draw = random.Random(7)
+    return [
+        {
+            "user_id": f"u{draw.randrange(40)}" if draw.random() > 0.1 else None,
+            "item_id": f"i{draw.randrange(90)}".encode(),
+            "duration_s": draw.lognormvariate(3, 1) if draw.random() > 0.1 else None,
+            "tab": draw.choice(["feed", "search", "a tab of tomorrow"]),
+        }
+        for _ in range(ROWS)
+    ]
+
+
+@pytest.fixture(scope="session")
+def as_examples() -> Callable[[Sequence[dict[str, Any]]], list[bytes]]:
+    """Serializes rows with TensorFlow's own protos."""
+    import tensorflow as tf
+
+    def feature(value: Any) -> tf.train.Feature:
+        if isinstance(value, float):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        text = value.encode() if isinstance(value, str) else value
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+
+    def serialize(rows: Sequence[dict[str, Any]]) -> list[bytes]:
+        return [
+            tf.train.Example(
+                features=tf.train.Features(
+                    feature={k: feature(v) for k, v in row.items() if v is not None}
+                )
+            ).SerializeToString()
+            for row in rows
+        ]
+
+    return serialize
+
+
+@pytest.fixture(scope="session")
+def transform_output(
+    log_rows: list[dict[str, Any]], as_examples: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """The project's transform graph, fitted on the rows with a label a task."""
+    import apache_beam as beam
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    import tensorflow_transform.beam as tft_beam
+    from apache_beam.runners.portability.fn_api_runner import fn_runner
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
+    from tfx_bsl.public import tfxio
+
+    from transforms.preprocessing import preprocessing_fn
+
+    types = {**dict.fromkeys([*CATEGORICAL, "tab"], tf.string), "duration_s": tf.float32}
+    types |= dict.fromkeys(TASKS, tf.int64)
+    spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in types.items()}
+    schema = schema_utils.schema_from_feature_spec(spec)
+    reader = tfxio.TFExampleBeamRecord("tests", schema=schema)
+    labelled = [{**row, "like": n % 2, "click": int(n % 3 == 0)} for n, row in enumerate(log_rows)]
+    folder = tmp_path_factory.mktemp("transform")
+    config = {
+        "categorical": CATEGORICAL,
+        "numeric": NUMERIC,
+        "num_buckets": 4,
+        "scenario_column": "tab",
+        "scenarios": SCENARIOS,
+        "tasks": TASKS,
+    }
+    with (
+        beam.Pipeline(runner=fn_runner.FnApiRunner()) as pipeline,
+        tft_beam.Context(temp_dir=str(folder / "tmp"), force_tf_compat_v1=True),
+    ):
+        batches = pipeline | beam.Create(as_examples(labelled)) | reader.BeamSource()
+        fitted = (batches, reader.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
+            functools.partial(preprocessing_fn, custom_config=config)
+        )
+        fitted | tft_beam.WriteTransformFn(str(folder / "output"))
+    metadata_io.write_metadata(
+        dataset_metadata.DatasetMetadata(schema),
+        str(folder / "output" / tft.TFTransformOutput.RAW_METADATA_DIR),
+    )
+    return tft.TFTransformOutput(str(folder / "output"))
+
+
+@pytest.fixture(scope="session")
+def parse_rows(transform_output: Any, as_examples: Any) -> Callable[..., dict[str, Any]]:
+    """Rows to the model's inputs, as for training."""
+    import tensorflow as tf
+
+    spec = {name: transform_output.raw_feature_spec()[name] for name in FEATURES}
+    transform = transform_output.transform_features_layer()
+
+    def parse(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        inputs = transform(tf.io.parse_example(as_examples(rows), spec))
+        return {name: inputs[name] for name in ("keys", "numbers", "scenario")}
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def ranker(parse_rows: Any, log_rows: Any) -> Any:
+    """A model with random weights, whose table holds the keys of the first half of the rows."""
+    import tensorflow as tf
+
+    from keras_models.backbones.ple import Ple
+    from keras_models.embeddings import DynamicTable
+    from keras_models.model import RankingModel
+
+    fields = len(CATEGORICAL) + len(NUMERIC)
+    tf.keras.utils.set_random_seed(3)
+    model = RankingModel(
+        tasks=TASKS,
+        num_fields=fields,
+        num_numbers=2 * len(NUMERIC),
+        num_scenarios=len(SCENARIOS),
+        backbone=Ple(len(TASKS), levels=1, expert_units=[8]),
+        tower_units=[4],
+        table=DynamicTable(dim=8, capacity=1024, num_fields=fields, min_count=1),
+    )
+    model.table.train_lookup(parse_rows(log_rows[: ROWS // 2])["keys"])
+    model.table.rows.assign(tf.random.normal(model.table.rows.shape, stddev=3))
+    return model
+
+
+@pytest.fixture(scope="session")
+def exported(ranker: Any, transform_output: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SavedModel of the ranker behind the transform graph."""
+    from serving.export import export
+
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export(ranker, transform_output, FEATURES, TASKS, str(folder))
+    return folder

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from serving.export import export
+
+FEATURES = ["user_id", "item_id", "duration_s", "tab"]
+TASKS = ["like", "click"]
+
+
+@pytest.fixture(scope="module")
+def loaded(exported: Path) -> Any:
+    return tf.saved_model.load(str(exported))
+
+
+@pytest.fixture(scope="module")
+def score(loaded: Any) -> Any:
+    def run(examples: list[bytes]) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures["serving_default"](examples=tf.constant(examples, tf.string))
+        return {name: values.numpy() for name, values in outputs.items()}
+
+    return run
+
+
+def test_the_signature(loaded: Any) -> None:
+    signature = loaded.signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "examples": tf.TensorSpec([None], tf.string, "examples")
+    }
+    outputs = signature.structured_outputs
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in outputs.items()} == {
+        "like": (tf.float32, [None]),
+        "click": (tf.float32, [None]),
+    }
+
+
+def test_scores_are_those_of_the_training_model(
+    score: Any, ranker: Any, parse_rows: Any, log_rows: Any, as_examples: Any
+) -> None:
+    expected = tf.sigmoid(ranker(parse_rows(log_rows))).numpy()
+    scores = score(as_examples(log_rows))
+    for column, task in enumerate(TASKS):
+        np.testing.assert_allclose(scores[task], expected[:, column], rtol=0, atol=1e-6)
+        assert np.std(scores[task]) > 0.05
+
+
+def test_labels_and_other_columns_of_a_log_example_change_nothing(
+    score: Any, log_rows: Any, as_examples: Any
+) -> None:
+    logged = [{**row, "like": 1, "click": 0, "_scenario": "feed"} for row in log_rows]
+    for task, values in score(as_examples(logged)).items():
+        np.testing.assert_array_equal(values, score(as_examples(log_rows))[task])
+
+
+def test_the_tf1_session_loader_gives_the_same(
+    exported: Path, score: Any, log_rows: Any, as_examples: Any
+) -> None:
+    examples = as_examples(log_rows)
+    expected = score(examples)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported))
+        signature = meta_graph.signature_def["serving_default"]
+        assert signature.method_name == "tensorflow/serving/predict"
+        for task in TASKS:
+            values = session.run(
+                signature.outputs[task].name, {signature.inputs["examples"].name: examples}
+            )
+            np.testing.assert_allclose(values, expected[task], rtol=0, atol=1e-6)
+
+
+def test_no_rows(score: Any) -> None:
+    for values in score([]).values():
+        assert values.shape == (0,)
+
+
+def test_an_example_without_features_is_one_of_missing_values(
+    score: Any, ranker: Any, parse_rows: Any
+) -> None:
+    expected = tf.sigmoid(ranker(parse_rows([{}]))).numpy()[0]
+    scores = score([b""])
+    assert [scores[task][0] for task in TASKS] == pytest.approx(expected, abs=1e-6)
+
+
+def test_all_unknown_ids_of_a_column_score_alike(score: Any, as_examples: Any) -> None:
+    row = {"user_id": "u1", "item_id": "i1", "duration_s": 20.0, "tab": "feed"}
+    scores = score(
+        as_examples(
+            [
+                {**row, "item_id": "never seen"},
+                {**row, "item_id": b"\xff\xfe not UTF-8"},
+                {**row, "user_id": "never seen"},
+            ]
+        )
+    )
+    assert scores["click"][0] == scores["click"][1] != scores["click"][2]
+
+
+def test_an_unknown_scenario_is_the_other_one(score: Any, as_examples: Any) -> None:
+    row = {"user_id": "u1", "item_id": "i1", "duration_s": 20.0}
+    scores = score(as_examples([{**row, "tab": t} for t in ("new", "newer", "feed")]))
+    assert scores["like"][0] == scores["like"][1] != scores["like"][2]
+
+
+def test_what_is_no_example_is_refused(score: Any) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Could not parse example input"):
+        score([b"no example"])
+
+
+def test_a_column_of_the_wrong_type_is_refused_by_name(score: Any, as_examples: Any) -> None:
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="Key: user_id.* Expected type: string"
+    ):
+        score(as_examples([{"user_id": 1.5}]))
+
+
+def test_the_model_names_its_columns(loaded: Any) -> None:
+    columns = loaded.signatures["request_columns"]()
+    assert columns["text"].numpy().tolist() == [b"user_id", b"item_id", b"tab"]
+    assert columns["numeric"].numpy().tolist() == [b"duration_s"]
+
+
+def foreign_ops(graph: GraphDef) -> set[str]:
+    """Ops of a graph and its functions that TensorFlow's wheel does not bring.
+
+    `tf.raw_ops` is written when TensorFlow is built, so libraries loaded since are not in it.
+    """
+
+    def ops() -> Iterator[str]:
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            yield from (node.op for node in nodes)
+
+    functions = {function.signature.name for function in graph.library.function}
+    return {op for op in ops() if op not in functions and not hasattr(tf.raw_ops, op)}
+
+
+def test_stock_ops_only(exported: Path) -> None:
+    saved = SavedModel.FromString((exported / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    assert len(graph.library.function) > 1
+    assert foreign_ops(graph) == set()
+    graph.library.function[0].node_def.add(op="TfraCuckooHashTableFind")
+    graph.node.add(op="Addons>Parse")
+    assert foreign_ops(graph) == {"TfraCuckooHashTableFind", "Addons>Parse"}
+
+
+def test_tables_are_variables_and_not_constants(exported: Path, ranker: Any) -> None:
+    saved = SavedModel.FromString((exported / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    numeric = [c for c in constants if c.dtype in (types_pb2.DT_INT64, types_pb2.DT_FLOAT)]
+    assert max(constant.ByteSize() for constant in numeric) < 8 * int(
+        tf.size(ranker.table.live_slots())
+    )
+
+
+def test_an_unknown_feature(ranker: Any, transform_output: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found tabb; expected raw features of the .* duration_s"):
+        export(ranker, transform_output, [*FEATURES[:3], "tabb"], TASKS, str(tmp_path / "m"))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_feature_of_another_type(ranker: Any, transform_output: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="feature click: found int64; expected string or float32"):
+        export(ranker, transform_output, [*FEATURES, "click"], TASKS, str(tmp_path / "m"))
+
+
+def test_too_few_features(ranker: Any, transform_output: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found user_id, tab; expected all that keys, numbers are"):
+        export(ranker, transform_output, ["user_id", "tab"], TASKS, str(tmp_path / "m"))
+
+
+def test_tasks_that_are_not_the_models(ranker: Any, transform_output: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected \[B, 1\] for the tasks click"):
+        export(ranker, transform_output, FEATURES, ["click"], str(tmp_path / "m"))
