@@ -34,7 +34,7 @@ lint: $(READY)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: $(READY)  ## Every benchmark; the last line of each is its result as JSON
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit; done

@@ -8,6 +8,6 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_imports_point_one_way(capsys):
-    status = lint_imports(config_filename=str(_ROOT / "pyproject.toml"), cache_dir=None)
+    status = lint_imports(config_filename=str(_ROOT / "pyproject.toml"))
 
     assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
