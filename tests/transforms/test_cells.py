@@ -1,0 +1,98 @@
+"""Cells as text and as numbers, whatever type a file stored them in."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.cells import is_scalar, to_number, to_text
+
+
+@pytest.mark.parametrize(
+    ("stored", "text"),
+    [
+        (pa.array([7, None, 0]), ["7", None, "0"]),
+        (pa.array([7.0, None, 0.0, math.nan, -3.0]), ["7", None, "0", None, "-3"]),
+        (pa.array([7.5, 2.0, 1e300]), ["7.5", "2", "1e+300"]),
+        (pa.array([0.1, 16777217.0], pa.float32()), ["0.1", "16777216"]),
+        (pa.array([True, False]), ["true", "false"]),
+        (pa.array(["", "é", None]), ["", "é", None]),
+        (pa.array([b"x", None]), ["x", None]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+        (pa.array([datetime.date(2022, 4, 25)]), ["2022-04-25"]),
+        (pa.array([decimal.Decimal("1.50")]), ["1.50"]),
+        (pa.nulls(2), [None, None]),
+        (pa.chunked_array([["a"], ["b"]]), ["a", "b"]),
+    ],
+)
+def test_text(stored, text):
+    cells = to_text(stored)
+    assert cells.values.to_pylist() == text
+    assert cells.values.type == pa.string()
+    assert cells.bad is None
+
+
+def test_text_that_is_not_utf8_is_bad():
+    cells = to_text(pa.array([b"ok", b"\xff", None]))
+    assert cells.values.to_pylist() == ["ok", None, None]
+    assert cells.bad.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("stored", "numbers", "bad"),
+    [
+        (pa.array(["0", "-1.5", None, "1e3"]), [0.0, -1.5, None, 1000.0], None),
+        (pa.array(["1", "x", None, "NaN"]), [1.0, None, None, None], [0, 1, 0, 0]),
+        (pa.array(["1", "inf", "1e999"]), [1.0, None, None], [0, 1, 1]),
+        (pa.array(["", " 1", "0x10", "1_0", "+1"]), [None] * 5, [1] * 5),
+        (pa.array([0, None]), [0.0, None], None),
+        (pa.array([(1 << 62) + 1]), [float(1 << 62)], None),
+        (pa.array([0.0, math.nan, -math.inf]), [0.0, None, None], [0, 0, 1]),
+        (pa.array([True, False]), [1.0, 0.0], None),
+        (pa.array([datetime.date(1970, 1, 3)]), [2.0], None),
+        (pa.array([5], pa.timestamp("ms")), [5.0], None),
+        (pa.array([b"1", b"\xff"]), [1.0, None], [0, 1]),
+        (pa.array([decimal.Decimal("1.50")]), [1.5], None),
+        (pa.nulls(1), [None], None),
+    ],
+)
+def test_numbers(stored, numbers, bad):
+    cells = to_number(stored)
+    assert cells.values.to_pylist() == numbers
+    assert cells.values.type == pa.float64()
+    assert (cells.bad if bad is None else cells.bad.tolist()) == bad
+
+
+def test_lists_are_no_cells():
+    assert not is_scalar(pa.list_(pa.int64()))
+    assert not is_scalar(pa.list_(pa.int64(), 2))
+    assert not is_scalar(pa.struct([]))
+    assert is_scalar(pa.string())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("0123456789.-+eE_xnaif ٣", max_size=6), min_size=1, max_size=6))
+def test_a_bad_neighbour_changes_nothing(texts):
+    """A column with a bad cell takes the slow way, which must agree with the fast one."""
+    together = to_number(pa.array([*texts, "bad"]))
+    for i, text in enumerate(texts):
+        alone = to_number(pa.array([text]))
+        assert together.values[i].as_py() == alone.values[0].as_py()
+        assert together.bad[i] == (alone.bad is not None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.none(), max_size=8))
+def test_numbers_survive_their_text(values):
+    stored = pa.array(values, pa.float64())
+    again = to_number(to_text(stored).values).values
+    np.testing.assert_array_equal(
+        again.to_numpy(zero_copy_only=False), stored.to_numpy(zero_copy_only=False)
+    )

@@ -1,0 +1,140 @@
+"""Cells of any Arrow type as text or as numbers, a whole column at a time.
+
+The column's use decides, not its stored type: a feature that is embedded is text, a
+feature that is bucketed is a number. So `7` is the text `7` in every format, also where
+a writer stored it as 7.0 because the column has gaps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Just what Arrow's cast from text to double takes, so that a cast of matches cannot fail.
+_NUMBER = r"^-?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
+_MAX_EXACT = float(1 << 53)
+
+
+class Cells(NamedTuple):
+    """A column in its used type.
+
+    Args:
+      values: The cells, null where one is missing or bad, [B].
+      bad: Where a cell is there but cannot be used, bool [B]. None where all can.
+    """
+
+    values: pa.Array
+    bad: np.ndarray | None
+
+
+def is_scalar(kind: pa.DataType) -> bool:
+    """Whether cells of this type can be text or numbers at all (lists and structs cannot)."""
+    return not (
+        pa.types.is_nested(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_float16(kind)
+        or pa.types.is_duration(kind)
+    )
+
+
+def to_text(column: pa.Array | pa.ChunkedArray) -> Cells:
+    """Reads cells as text: integers as `7`, also those stored as 7.0; NaN as missing.
+
+    Args:
+      column: Cells of a scalar type, [B].
+
+    Returns:
+      Strings, [B]; bad where bytes are not UTF-8.
+    """
+    array = _flat(column)
+    kind = array.type
+    if pa.types.is_floating(kind):
+        return Cells(_float_text(array), None)
+    if _is_bytes(kind):
+        binary = array.cast(pa.binary())
+        try:
+            return Cells(binary.cast(pa.string()), None)
+        except pa.ArrowInvalid:
+            texts = [_decoded(value) for value in binary.to_pylist()]
+            values = pa.array(texts, pa.string())
+            return Cells(values, _missing(values) & ~_missing(array))
+    if pa.types.is_decimal(kind):  # Arrow has no cast from decimals to text
+        return Cells(pa.array(map(_optional_str, array.to_pylist()), pa.string()), None)
+    return Cells(array.cast(pa.string()), None)
+
+
+def to_number(column: pa.Array | pa.ChunkedArray) -> Cells:
+    """Reads cells as numbers: NaN as missing, true as 1, a timestamp in its unit.
+
+    Args:
+      column: Cells of a scalar type, [B].
+
+    Returns:
+      Numbers, float64 [B]; bad where a text is no number, or a number is not finite.
+    """
+    array = _flat(column)
+    if _is_bytes(array.type):
+        values = _parsed(array)
+    elif pa.types.is_temporal(array.type):
+        whole = pa.int32() if array.type.bit_width == 32 else pa.int64()
+        values = array.cast(whole).cast(pa.float64(), safe=False)
+    else:
+        values = array.cast(pa.float64(), safe=False)
+    bad = _missing(values) & ~_missing(array)
+    numbers = values.to_numpy(zero_copy_only=False)
+    infinite = np.isinf(numbers)
+    if infinite.any() or np.isnan(numbers).any():
+        bad |= infinite
+        values = pa.array(numbers, mask=~np.isfinite(numbers))
+    return Cells(values, bad if bad.any() else None)
+
+
+def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _missing(array: pa.Array) -> np.ndarray:
+    return array.is_null().to_numpy(zero_copy_only=False)
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _optional_str(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _float_text(array: pa.Array) -> pa.Array:
+    unique = array.dictionary_encode()
+    texts = []
+    for value in unique.dictionary.to_numpy(zero_copy_only=False):
+        whole = abs(value) < _MAX_EXACT and value == int(value)
+        texts.append(None if np.isnan(value) else str(int(value)) if whole else str(value))
+    return pa.array(texts, pa.string()).take(unique.indices)
+
+
+def _parsed(array: pa.Array) -> pa.Array:
+    texts = to_text(array).values
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        numeric = pc.match_substring_regex(texts, _NUMBER)
+        return pc.if_else(numeric, texts, pa.scalar(None, pa.string())).cast(pa.float64())

@@ -1,0 +1,129 @@
+"""CSV to Arrow, where one line is one row whatever the lines around it hold.
+
+A quoted value may hold commas and quotes but no line break: a quote that is not closed
+then spoils its own line instead of swallowing those that follow.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from transforms.raw_rows import BrokenRow, RawRows
+
+_OPEN_QUOTE = "a quote is not closed"
+
+
+def read_header(line: bytes) -> tuple[str, ...]:
+    """Column names from a file's first line.
+
+    Raises:
+      ValueError: if the line is not UTF-8, is empty, or names a column twice.
+    """
+    names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+    if not any(names):
+        raise ValueError("no column names in its first line")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"column `{repeated[0]}` more than once in its first line")
+    return tuple(names)
+
+
+def read_csv_lines(data: bytes, header: Sequence[str], first_line: int) -> RawRows:
+    """Parses whole lines of a CSV file, without its header.
+
+    Args:
+      data: The lines; empty ones are no rows.
+      header: Names of the columns.
+      first_line: Number in the file of the first line, from 1.
+
+    Returns:
+      The rows, all columns as strings, an empty cell as null.
+    """
+    # Carriage returns stay: Arrow and the csv module both take `\r\n` as a line's end.
+    lines = data.split(b"\n")
+    numbers = np.array([i for i, line in enumerate(lines) if line not in (b"", b"\r")], np.int64)
+    if _one_row_a_line(data, lines, numbers):
+        try:
+            table = _parse(data, header)
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            pass
+        else:
+            if table.num_rows == len(numbers):
+                return RawRows(table, numbers + first_line)
+    return _parse_one_by_one(lines, numbers, header, first_line)
+
+
+def _one_row_a_line(data: bytes, lines: Sequence[bytes], numbers: np.ndarray) -> bool:
+    """Whether a parse with as many rows as lines can only have taken each line for a row.
+
+    Arrow also ends a row at a carriage return; and a quote that is open in the last line
+    swallows no further line that would be missed.
+    """
+    if data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
+        return False
+    if b'"' not in data:
+        return True
+    _, reason = _fields(lines[numbers[-1]].removesuffix(b"\r"), 0)
+    return reason != _OPEN_QUOTE
+
+
+def _parse(data: bytes, header: Sequence[str]) -> pa.Table:
+    schema = pa.schema([(name, pa.string()) for name in header])
+    if not data.strip(b"\r\n"):
+        return schema.empty_table()
+    data.decode("utf-8")  # quicker than Arrow's check, cell by cell
+    return pa_csv.read_csv(
+        pa.BufferReader(data),
+        pa_csv.ReadOptions(
+            use_threads=False, column_names=list(header), block_size=len(data) + 1
+        ),
+        pa_csv.ParseOptions(quote_char='"' if b'"' in data else False),
+        pa_csv.ConvertOptions(
+            check_utf8=False,
+            column_types=schema,
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
+
+
+def _parse_one_by_one(
+    lines: Sequence[bytes], numbers: np.ndarray, header: Sequence[str], first_line: int
+) -> RawRows:
+    rows, good, broken = [], [], []
+    for i in numbers:
+        fields, reason = _fields(lines[i].removesuffix(b"\r"), len(header))
+        if reason:
+            raw = lines[i].decode("utf-8", errors="replace")
+            broken.append(BrokenRow(int(i) + first_line, reason, raw))
+        else:
+            rows.append(fields)
+            good.append(i + first_line)
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    arrays = [pa.array((cell or None for cell in column), pa.string()) for column in columns]
+    table = pa.Table.from_arrays(arrays, names=list(header))
+    return RawRows(table, np.array(good, np.int64), tuple(broken))
+
+
+def _fields(line: bytes, width: int) -> tuple[list[str], str]:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return [], "the line is not UTF-8"
+    try:
+        fields = next(csv.reader([text], strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            return [], _OPEN_QUOTE
+        try:  # text after a closing quote: Arrow joins them, so this does
+            fields = next(csv.reader([text]))
+        except csv.Error as still:
+            return [], f"the line is not CSV: {still}"
+    if len(fields) != width:
+        return [], f"wrong number of fields, not {width}"
+    return fields, ""
