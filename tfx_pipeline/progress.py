@@ -86,7 +86,7 @@ def quiet(log_file: Path) -> Iterator[Console]:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    screen = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     saved_out, saved_err = os.dup(1), os.dup(2)
     with open(log_file, "a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)

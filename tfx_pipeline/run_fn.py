@@ -12,6 +12,7 @@ from tfx import v1 as tfx
 from keras_models.backbones.ple import Ple
 from keras_models.embeddings.dynamic_table import DynamicTable
 from keras_models.model import RankingModel
+from keras_models.tasks import Task
 from keras_models.training import fit
 from serving.export import export
 from tfx_pipeline.artifacts import write_json
@@ -84,7 +85,7 @@ def build_model(config: Config, *, num_fields: int, num_numbers: int) -> Ranking
     """
     settings = config.model
     return RankingModel(
-        tasks=list(config.tasks),
+        tasks=[Task(name, task.weight) for name, task in config.tasks.items()],
         num_fields=num_fields,
         num_numbers=num_numbers,
         num_scenarios=len(config.scenario.names),

@@ -16,7 +16,6 @@ from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.run_record import newest_run
 from tfx_pipeline.runners import beam_options
 from tfx_pipeline.summary import build_summary, write_summary
-from tfx_pipeline.workdir import exclusive
 
 
 def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
@@ -25,34 +24,34 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Args:
       config: What to run.
       config_path: Where it came from, for the summary.
-      workdir: Gets `summary.json`, `report/`, `rejected/` and `serving/`.
+      workdir: Gets `summary.json`, `report/`, `rejected/` and `serving/`; held by the caller
+        (`tfx_pipeline.workdir.exclusive`).
 
     Returns:
       The summary.
 
     Raises:
-      InputError: for data that cannot be used, and for a workdir that cannot be.
+      InputError: for data that cannot be used.
     """
     workdir = workdir.resolve()
-    with exclusive(workdir):
-        found = latest(str(workdir / "serving" / config.model_name))
-        pipeline = create_pipeline(
-            config,
-            workdir=str(workdir),
-            input_fingerprint=fingerprint_inputs(config),
-            known_version=found[0] if found else 0,
-            beam_pipeline_args=beam_options.LOCAL,
-        )
-        tfx.orchestration.LocalDagRunner().run(pipeline)
-        components = newest_run(str(workdir / "metadata.db"))
-        _publish(components["Report"].outputs["report"], workdir / "report")
-        _publish(
-            os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
-            workdir / "rejected",
-        )
-        summary = build_summary(config_path, config, components)
-        write_summary(summary, workdir)
-        return summary
+    found = latest(str(workdir / "serving" / config.model_name))
+    pipeline = create_pipeline(
+        config,
+        workdir=str(workdir),
+        input_fingerprint=fingerprint_inputs(config),
+        known_version=found[0] if found else 0,
+        beam_pipeline_args=beam_options.LOCAL,
+    )
+    tfx.orchestration.LocalDagRunner().run(pipeline)
+    components = newest_run(str(workdir / "metadata.db"))
+    _publish(components["Report"].outputs["report"], workdir / "report")
+    _publish(
+        os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
+        workdir / "rejected",
+    )
+    summary = build_summary(config_path, config, components)
+    write_summary(summary, workdir)
+    return summary
 
 
 def _publish(source: str, destination: Path) -> None:
