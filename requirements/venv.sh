@@ -25,15 +25,19 @@ find_python() {
   fetch_python
 }
 
+install_uv() {
+  "$1/bin/pip" install -q --disable-pip-version-check "$uv_pin"
+}
+
 # No 3.10 here: uv knows where to get one; any Python 3 can install uv.
 fetch_python() {
   local uv=uv
   if ! command -v uv >/dev/null; then
-    python3 -m venv "$venv-uv" >&2 && "$venv-uv/bin/pip" install -q "$uv_pin" >&2 || return 1
     uv="$venv-uv/bin/uv"
+    python3 -m venv "$venv-uv" >&2 && install_uv "$venv-uv" >&2 || return 1
   fi
   say "No Python 3.10 found; letting uv fetch one."
-  "$uv" python install -q 3.10 >&2 && "$uv" python find --managed-python 3.10
+  "$uv" python install 3.10 >&2 && "$uv" python find --managed-python 3.10
 }
 
 # Two dependencies come as C++ sources. Where there is no compiler, PyPI has one.
@@ -58,7 +62,7 @@ if ! is_310 "$venv/bin/python"; then
   "$python" -m venv "$venv"
 fi
 [ "$("$venv/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = "${uv_pin#uv==}" ] ||
-  "$venv/bin/pip" install -q "$uv_pin"
+  install_uv "$venv"
 
 ensure_compiler
 say "Installing $(cat requirements/base.txt requirements/dev.txt | sort -u | wc -l) pinned packages"
