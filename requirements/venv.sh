@@ -42,7 +42,7 @@ fetch_python() {
 
 # Two dependencies come as C++ sources. Where there is no compiler, PyPI has one.
 ensure_compiler() {
-  command -v "${CXX:-c++}" >/dev/null && command -v "${CC:-cc}" >/dev/null && return
+  [ -n "${CXX:-}" ] || { command -v c++ && command -v cc; } >/dev/null && return
   say "No C++ compiler found; building with the one in the ziglang package."
   "$venv/bin/uv" pip install -q ziglang
   export CC="$PWD/$venv/bin/python -m ziglang cc"

@@ -1,0 +1,98 @@
+"""Writes docs/reference/config.md from the schema in tfx_pipeline/config.py (`make docs`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfx_pipeline.config import Config
+
+PAGE = Path(__file__).parent / "reference" / "config.md"
+
+_INTRODUCTION = """\
+<!-- Generated from tfx_pipeline/config.py by `make docs`; change it there. -->
+
+# Config file
+
+One YAML file describes a whole job; [configs](../../configs) holds examples. On the command line
+`--set dotted.key=value` replaces a key. Unknown keys are errors, and `equipoise check CONFIG` names
+every mistake at once.
+"""
+_TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true, false"}
+_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+_Schema = dict[str, Any]
+
+
+def render() -> str:
+    """The page's text."""
+    schema = Config.model_json_schema()
+    return "\n".join([_INTRODUCTION, *_section("", schema, schema["$defs"])])
+
+
+def _section(path: str, section: _Schema, sections: _Schema) -> Iterator[str]:
+    """The table of a section's keys, then those of the sections below it."""
+    if path:
+        yield f"## {path}\n"
+    yield f"{section['description']}\n"
+    yield "| key | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    below = []
+    for key, value in section["properties"].items():
+        meaning = value.get("description")
+        inner = _section_below(value, sections)
+        if inner:
+            name, inner_section = inner
+            inner_path = ".".join(filter(None, [path, key, name]))
+            below.append((inner_path, inner_section))
+            kind = f"[{inner_path}](#{inner_path.lower().replace('.', '')})"
+            meaning = meaning or inner_section["description"]
+        else:
+            kind = _type(value)
+        default = "required" if key in section.get("required", []) else _default(value)
+        yield f"| `{key}` | {kind} | {default} | {meaning} |"
+    yield ""
+    for inner_path, inner_section in below:
+        yield from _section(inner_path, inner_section, sections)
+
+
+def _section_below(value: _Schema, sections: _Schema) -> tuple[str, _Schema] | None:
+    """The section that a key holds, with `NAME` where the key maps names to sections."""
+    of_each_name = value.get("additionalProperties", {})
+    reference = value.get("$ref") or of_each_name.get("$ref")
+    if not reference or _is_days(value):
+        return None
+    return ("NAME" if of_each_name else "", sections[reference.split("/")[-1]])
+
+
+def _is_days(value: _Schema) -> bool:
+    return str(value.get("$ref")).endswith("/DayRange")
+
+
+def _type(value: _Schema) -> str:
+    if _is_days(value):
+        return "days"
+    if "anyOf" in value:
+        return " or ".join(_type(v) for v in value["anyOf"] if v["type"] != "null")
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{v}`" for v in value.get("enum", [value.get("const")]))
+    if value["type"] == "array":
+        return f"list: {_type(value['items'])}"
+    if value["type"] == "object":
+        return f"map: name to {_type(value['additionalProperties'])}"
+    limits = [f"{sign} {value[name]}" for name, sign in _LIMITS.items() if name in value]
+    return ", ".join([_TYPES[value["type"]], *limits])
+
+
+def _default(value: _Schema) -> str:
+    """What the key is where it is left out; nothing where the section below has defaults."""
+    default = value.get("default")
+    if default is None:
+        return {"array": "`[]`", "object": "`{}`"}.get(value.get("type", ""), "")
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
