@@ -162,3 +162,64 @@ def exported(ranker: Any, transform_output: Any, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("exported") / "model"
     export(ranker, transform_output, FEATURES, TASKS, str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Path]:
+    """Writes small SavedModels: click = sigmoid(age + bias), like = sigmoid(bias)."""
+    import tensorflow as tf
+
+    from serving.signatures import ServingSignatures
+
+    class Toy(ServingSignatures):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 2], tf.float32, name="wide"),
+                tf.TensorSpec([], tf.int64, name="scale"),
+            ]
+        )
+        def scaled(self, wide: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
+            times = tf.cast(scale, tf.float32)
+            return {
+                "scaled": wide * times,
+                "echo": scale,
+                "text": tf.strings.as_string(scale),
+                "is_large": wide > 9,
+                "half": tf.cast(wide, tf.float16),
+            }
+
+    def transform(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        empty = tf.zeros([tf.size(raw["age"])], tf.int64)
+        return {"keys": empty[:, None], "numbers": raw["age"][:, None], "scenario": empty}
+
+    def write(bias: float) -> Path:
+        shift = tf.Variable(bias)
+        toy = Toy(
+            transform,
+            {
+                "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
+                "tab": tf.io.FixedLenFeature([], tf.string, ""),
+            },
+            lambda inputs: tf.concat([inputs["numbers"], 0.0 * inputs["numbers"]], 1) + shift,
+            ["click", "like"],
+        )
+        toy.shift = shift
+        folder = tmp_path_factory.mktemp("toy") / "model"
+        tf.saved_model.save(
+            toy,
+            str(folder),
+            signatures={
+                "serving_default": toy.serving_default,
+                "request_columns": toy.request_columns,
+                "scaled": toy.scaled,
+            },
+        )
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def toys(write_toy: Any) -> list[Path]:
+    """Toys with the biases 0, 1 and 2."""
+    return [write_toy(float(bias)) for bias in range(3)]

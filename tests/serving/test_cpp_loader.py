@@ -18,7 +18,7 @@ from serving.cpp_loader import CppLoaderError, read_records, read_signatures, ru
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory, log_rows: Any, as_examples: Any) -> Path:
-    """As Beam writes them, checksums and all."""
+    """A gzipped TFRecord file, checksums and all."""
     path = tmp_path_factory.mktemp("records") / "examples.tfrecord.gz"
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for example in as_examples(log_rows):
