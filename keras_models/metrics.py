@@ -1,7 +1,7 @@
 """Metrics of binary predictions, exact and in NumPy.
 
-Each returns None where it is undefined, so that a cell with one class only is reported as "no
-value" and never as a number that looks like a result.
+Each returns None where it is undefined, as AUC is where a class is missing. A cell of few rows may
+well be so: that is no error, and no number could stand for it without looking like a result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LEAST_PROBABILITY = 1e-15
 def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count half.
 
-        AUC = (sum of the positives' ranks - P (P + 1) / 2) / (P N), tied scores share a mean rank
+        AUC = sum over positives of (negatives below it + half of those tied with it) / (P N)
 
     Args:
       labels: [B], 0 or 1.
@@ -24,16 +24,20 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     Returns:
       The AUC, or None where a class is missing.
     """
-    labels, scores = _checked(labels, scores)
-    _, tie, size = np.unique(scores, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(size) - (size - 1) / 2
-    return _auc_of_ranks(int(labels.sum()), len(labels), float(mean_rank[tie[labels]].sum()))
+    positive, score = _checked(labels, scores)
+    of_positives, of_negatives = np.sort(score[positive]), np.sort(score[~positive])
+    if not len(of_positives) or not len(of_negatives):
+        return None
+    below = np.searchsorted(of_negatives, of_positives, "left")
+    not_above = np.searchsorted(of_negatives, of_positives, "right")
+    return float((below.mean() + not_above.mean()) / 2 / len(of_negatives))
 
 
 def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | None:
     """Mean of the groups' AUCs, weighted by their examples.
 
-        GAUC = sum_u n_u AUC_u / sum_u n_u, over groups u that have both classes
+        GAUC = sum_u n_u AUC_u / sum_u n_u, over groups u that have both classes,
+        AUC_u = (sum of the positives' ranks - P (P + 1) / 2) / (P N), ties share a mean rank
 
     Args:
       labels: [B], 0 or 1.
@@ -45,32 +49,30 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | Non
 
     Reference: Zhou et al., "Deep Interest Network", KDD 2018, section 6.
     """
-    labels, scores = _checked(labels, scores)
-    groups = np.asarray(groups)
-    if groups.shape != labels.shape:
+    positive, score = _checked(labels, scores)
+    if np.shape(groups) != positive.shape:
         raise ValueError(
-            f"`groups` should have the shape of `labels`, {labels.shape}. Received: {groups.shape}"
+            f"groups should have the labels' shape, {positive.shape}. Received: {np.shape(groups)}"
         )
-    if not len(labels):
+    if not len(positive):
         return None
     _, group = np.unique(groups, return_inverse=True)
-    order = np.lexsort((scores, group))
-    group, scores, labels = group[order], scores[order], labels[order]
+    order = np.lexsort((score, group))
+    group, score, positive = group[order], score[order], positive[order]
+    # Sorted so, a group is a run of rows and tied scores are a run within it.
     new_group = np.r_[True, group[1:] != group[:-1]]
-    starts = np.flatnonzero(new_group)
+    new_tie = new_group | np.r_[True, score[1:] != score[:-1]]
+    starts, ties = np.flatnonzero(new_group), np.flatnonzero(new_tie)
     examples = np.diff(np.r_[starts, len(group)])
-    new_tie = new_group | np.r_[True, scores[1:] != scores[:-1]]
-    ties = np.flatnonzero(new_tie)
-    size = np.diff(np.r_[ties, len(group)])
-    in_group = np.cumsum(new_tie) - 1
-    mean_rank = (ties + (size + 1) / 2)[in_group] - np.repeat(starts, examples)
-    positives = np.add.reduceat(labels.astype(np.int64), starts)
-    ranks = np.add.reduceat(mean_rank * labels, starts)
+    tied = np.diff(np.r_[ties, len(group)])
+    rank: np.ndarray = np.repeat(ties + (tied + 1) / 2, tied) - np.repeat(starts, examples)
+    positives = np.add.reduceat(positive, starts, dtype=np.int64)
+    rank_sum = np.add.reduceat(rank * positive, starts)
     pairs = positives * (examples - positives)
     both = pairs > 0
     if not both.any():
         return None
-    each = (ranks - positives * (positives + 1) / 2)[both] / pairs[both]
+    each = (rank_sum - positives * (positives + 1) / 2)[both] / pairs[both]
     return float(np.average(each, weights=examples[both]))
 
 
@@ -86,11 +88,11 @@ def logloss(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
     Returns:
       The loss in nats, or None where there are no examples.
     """
-    labels, probabilities = _checked(labels, probabilities)
-    if not len(labels):
+    positive, probability = _checked(labels, probabilities)
+    if not len(positive):
         return None
-    p = np.clip(probabilities, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    return float(-np.mean(np.where(labels, np.log(p), np.log1p(-p))))
+    p = np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return float(-np.mean(np.where(positive, np.log(p), np.log1p(-p))))
 
 
 def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
@@ -103,10 +105,10 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
     Returns:
       The ratio, or None where there is no positive.
     """
-    labels, probabilities = _checked(labels, probabilities)
-    if not labels.any():
+    positive, probability = _checked(labels, probabilities)
+    if not positive.any():
         return None
-    return float(probabilities.mean() / labels.mean())
+    return float(probability.mean() / positive.mean())
 
 
 def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
@@ -121,32 +123,26 @@ def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float | N
 
     Reference: He et al., "Practical lessons from predicting clicks on ads at Facebook", ADKDD 2014.
     """
-    labels, probabilities = _checked(labels, probabilities)
-    loss = logloss(labels, probabilities)
-    if loss is None or labels.all() or not labels.any():
+    positive, probability = _checked(labels, probabilities)
+    loss = logloss(positive, probability)
+    if loss is None or positive.all() or not positive.any():
         return None
-    mean = labels.mean()
+    mean = positive.mean()
     return loss / float(-mean * np.log(mean) - (1 - mean) * np.log1p(-mean))
 
 
-def _auc_of_ranks(positives: int, examples: int, rank_sum: float) -> float | None:
-    negatives = examples - positives
-    if not positives or not negatives:
-        return None
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
 def _checked(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.asarray(labels)
-    values = np.asarray(values, np.float64)
-    if labels.ndim != 1 or labels.shape != values.shape:
+    """Boolean labels and float64 values."""
+    label, value = np.asarray(labels), np.asarray(values, np.float64)
+    if label.ndim != 1 or label.shape != value.shape:
         raise ValueError(
             "labels and predictions should be vectors of one length. "
-            f"Received: shapes {labels.shape} and {values.shape}"
+            f"Received: shapes {label.shape} and {value.shape}"
         )
-    positive = labels == 1
-    if not np.all(positive | (labels == 0)):
-        raise ValueError("labels should be 0 or 1. Received: other values among them")
-    if np.isnan(values).any():
-        raise ValueError(f"predictions should be numbers. Received: {np.isnan(values).sum()} NaN")
-    return positive, values
+    positive = label == 1
+    if not np.all(positive | (label == 0)):
+        wrong = label[~(positive | (label == 0))]
+        raise ValueError(f"labels should be 0 or 1. Received: {wrong[0]} and {len(wrong) - 1} more")
+    if np.isnan(value).any():
+        raise ValueError(f"predictions should be numbers. Received: {np.isnan(value).sum()} NaN")
+    return positive, value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import tf_keras as keras
 from keras_models import metrics
 from keras_models.losses import weighted_bce
 from keras_models.model import RankingModel
+from keras_models.tasks import Task
 
 _progress = logging.getLogger("equipoise.progress")
 
@@ -112,45 +115,42 @@ def fit(
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build(model.trainable_variables)
     state = _State(table_before=model.table.statistics())
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, state=_SavedState(state))
-    last = tf.train.CheckpointManager(checkpoint, str(Path(checkpoint_dir, "last")), max_to_keep=2)
-    best = tf.train.CheckpointManager(checkpoint, str(Path(checkpoint_dir, "best")), max_to_keep=1)
-    writer = tf.summary.create_file_writer(str(log_dir))
     step = _Step(model, optimizer, state, seed, xla)
+    predict = tf.function(model.call, reduce_retracing=True, autograph=False)
+    checkpoints = _Checkpoints(Path(checkpoint_dir), state, model=model, optimizer=optimizer)
+    writer = tf.summary.create_file_writer(str(log_dir))
 
-    if last.latest_checkpoint:
-        checkpoint.restore(last.latest_checkpoint).assert_existing_objects_matched()
-        _progress.info("training goes on at epoch %d, step %d", state.epoch, state.step)
+    if checkpoints.restore_last():
+        _progress.info("training goes on in epoch %d after step %d", state.epoch, state.step)
 
     while state.epoch <= epochs and not state.has_stopped(patience):
         started = time.perf_counter() - state.seconds
         for features, labels in train(state.epoch).skip(state.step):
             step(features, labels)
-            state.step += 1
             state.seconds = time.perf_counter() - started
             if state.step % checkpoint_every_steps == 0:
-                last.save()
-        record = _finish_epoch(state, model, valid)
+                checkpoints.save_last()
+        table = model.table.statistics()
+        record = _summarize(state, table, _valid_auc(predict, model.tasks, valid))
         _log(writer, record)
-        state.begin_next_epoch(record, model.table.statistics())
-        if state.best_epoch == record.epoch:
-            best.save()
-        last.save()
+        state.begin_next_epoch(record, table)
+        checkpoints.save_epoch()
         _progress.info(_line(record, epochs))
         if on_epoch is not None:
             on_epoch(record)
 
-    history = History(state.history, state.best_epoch)
-    checkpoint.restore(best.latest_checkpoint).assert_existing_objects_matched()
-    return history
+    writer.close()
+    checkpoints.restore_best()
+    return History(state.history, state.best_epoch)
 
 
 @dataclass
 class _State:
-    """Where a training stands."""
+    """Where a training stands; `batch_size` is that of the very first batch."""
 
     epoch: int = 1
     step: int = 0
+    batch_size: int = 0
     examples: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
@@ -183,7 +183,49 @@ class _SavedState(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value: str) -> None:
         values = json.loads(string_value)
-        vars(self._state).update(values, history=[Epoch(**epoch) for epoch in values["history"]])
+        values["history"] = [Epoch(**epoch) for epoch in values["history"]]
+        vars(self._state).update(values)
+
+
+class _Checkpoints:
+    """The last moment and the best epoch, on disk.
+
+    A kill may come at any time. Which files count is decided by the small text file that
+    `CheckpointManager` replaces in one move after a save; a half-written checkpoint is never in it.
+    The best epoch's file counts once the state that calls it the best is saved, so it is written
+    before that, under a name of its own, and what it supersedes is deleted after.
+    """
+
+    def __init__(self, folder: Path, state: _State, **saved: Any):
+        self._state = state
+        self._best_folder = folder / "best"
+        self._weights = tf.train.Checkpoint(**saved)
+        self._all = tf.train.Checkpoint(state=_SavedState(state), **saved)
+        self._last = tf.train.CheckpointManager(self._all, str(folder / "last"), max_to_keep=1)
+
+    def restore_last(self) -> bool:
+        if self._last.latest_checkpoint is None:
+            return False
+        self._all.restore(self._last.latest_checkpoint).assert_existing_objects_matched()
+        return True
+
+    def save_last(self) -> None:
+        self._last.save()
+
+    def save_epoch(self) -> None:
+        if self._state.best_epoch == self._state.history[-1].epoch:
+            self._weights.write(str(self._best))
+        self._last.save()
+        for file in self._best_folder.iterdir():
+            if file.stem != self._best.name:
+                file.unlink()
+
+    def restore_best(self) -> None:
+        self._weights.read(str(self._best)).assert_existing_objects_matched()
+
+    @property
+    def _best(self) -> Path:
+        return self._best_folder / f"epoch_{self._state.best_epoch}"
 
 
 class _Step:
@@ -206,18 +248,20 @@ class _Step:
         self._state = state
         self._seed = seed
         self._weights = [task.weight for task in model.tasks]
-        self._plain = tf.function(self._run, reduce_retracing=True)
-        dense = tf.function(self._dense, jit_compile=True)
-        self._full = tf.function(lambda *args: self._run(*args, dense=dense)) if xla else None
-        self._full_size: int | None = None
+        self._plain = tf.function(self._run, reduce_retracing=True, autograph=False)
+        dense = tf.function(self._dense, jit_compile=True, autograph=False)
+        self._full = (
+            tf.function(functools.partial(self._run, dense=dense), autograph=False) if xla else None
+        )
 
     def __call__(self, features: Features, labels: tf.Tensor) -> None:
         size = int(labels.shape[0])
-        self._full_size = self._full_size or size
-        run = self._full if self._full and size == self._full_size else self._plain
+        self._state.batch_size = self._state.batch_size or size
+        run = self._full if self._full and size == self._state.batch_size else self._plain
         loss = run(features, labels, tf.constant([self._seed, self._state.epoch, self._state.step]))
         self._state.loss_sum += float(loss) * size
         self._state.examples += size
+        self._state.step += 1
 
     def _run(
         self,
@@ -229,13 +273,12 @@ class _Step:
         table = self._model.table
         rows, slots, index = table.train_lookup(features["keys"])
         embedded = tf.reshape(tf.gather(rows, index), [-1, table.num_fields, table.dim])
-        loss, gradients, embedded_gradient = (dense or self._dense)(
+        loss, embedded_gradient = (dense or self._dense)(
             embedded, features["numbers"], features["scenario"], labels, moment
         )
         row_gradients = tf.math.unsorted_segment_sum(
             tf.reshape(embedded_gradient, [-1, table.dim]), index, tf.size(slots)
         )
-        self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables))
         table.apply_gradients(slots, row_gradients)
         return loss
 
@@ -246,71 +289,61 @@ class _Step:
         scenario: tf.Tensor,
         labels: tf.Tensor,
         moment: tf.Tensor,
-    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.random.experimental.stateless_fold_in(moment[:2], moment[2])
         with tf.GradientTape() as tape:
             tape.watch(embedded)
             logits, _ = self._model.network(embedded, numbers, scenario, dropout_seed=seed)
             loss = weighted_bce(labels, logits, self._weights)
-        *gradients, embedded_gradient = tape.gradient(
-            loss, [*self._model.trainable_variables, embedded]
-        )
-        return loss, gradients, embedded_gradient
+        weights = self._model.trainable_variables
+        *gradients, embedded_gradient = tape.gradient(loss, [*weights, embedded])
+        self._optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return loss, embedded_gradient
 
 
-def _finish_epoch(state: _State, model: RankingModel, valid: tf.data.Dataset) -> Epoch:
+def _valid_auc(
+    predict: Callable[[Features], tf.Tensor], tasks: Sequence[Task], valid: tf.data.Dataset
+) -> dict[str, float | None]:
+    batches = [(labels.numpy(), predict(features).numpy()) for features, labels in valid]
+    if not batches:
+        raise ValueError("the valid data should hold examples. Received: none")
+    labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
+    return {task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(tasks)}
+
+
+def _summarize(state: _State, table: dict[str, int], valid_auc: dict[str, float | None]) -> Epoch:
     if not state.examples:
-        raise ValueError(f"epoch {state.epoch}: the training data should hold examples, found none")
-    loss = state.loss_sum / state.examples
-    if not np.isfinite(loss):
         raise ValueError(
-            f"epoch {state.epoch}: the mean loss is {loss}, so training diverged; "
-            "a lower learning rate, or inputs without extreme numbers, may help"
+            f"the training data of epoch {state.epoch} should hold examples. Received: none"
         )
-    valid_auc = evaluate(model, valid)
+    loss = state.loss_sum / state.examples
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the mean loss of epoch {state.epoch} should be finite. Received: {loss}. "
+            "Training diverged: try a lower learning rate, and look for extreme numeric inputs"
+        )
     defined = [value for value in valid_auc.values() if value is not None]
     if not defined:
         raise ValueError(
-            "the valid data should hold positives and negatives of at least one task, "
-            f"found one class only in all of {', '.join(valid_auc)}"
+            "the valid data should hold both classes of at least one task, to choose the best "
+            f"epoch by. Received: one class only in each of {', '.join(valid_auc)}"
         )
-    table = model.table.statistics()
-    counted = {name: table[name] - before for name, before in state.table_before.items()}
+    during = {name: table[name] - before for name, before in state.table_before.items()}
     return Epoch(
         epoch=state.epoch,
         loss=loss,
         valid_auc=valid_auc,
-        mean_auc=float(np.mean(defined)),
+        mean_auc=sum(defined) / len(defined),
         examples=state.examples,
         seconds=state.seconds,
         examples_per_second=state.examples / state.seconds,
         table={
             "live_rows": table["live_rows"],
-            "admissions": counted["admissions"],
-            "evictions": counted["evictions"],
-            "hit_rate": counted["hits"] / counted["lookups"],
+            "admissions": during["admissions"],
+            "evictions": during["evictions"],
+            "hit_rate": during["hits"] / during["lookups"],
         },
     )
-
-
-def evaluate(model: RankingModel, data: tf.data.Dataset) -> dict[str, float | None]:
-    """AUC by task.
-
-    Args:
-      model: A ranking model.
-      data: Batches of (features, labels).
-
-    Returns:
-      AUC by the task's name; None where the data hold one class only.
-    """
-    predict = tf.function(model.call, reduce_retracing=True)
-    batches = [(labels.numpy(), predict(features).numpy()) for features, labels in data]
-    if not batches:
-        raise ValueError("the valid data should hold examples, found none")
-    labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
-    return {
-        task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(model.tasks)
-    }
 
 
 def _log(writer: tf.summary.SummaryWriter, record: Epoch) -> None:

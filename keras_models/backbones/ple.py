@@ -24,10 +24,6 @@ class Ple(keras.layers.Layer):
       shared_experts: Experts S shared by all tasks, per level.
       expert_units: Layer widths of an expert; the last is H.
 
-    Input: float32 [B, I].
-    Output: float32 [B, K, H], and the named gates: `level_1/task_gates` float32 [B, K, P + S] (own
-      experts first), `level_1/shared_gate` float32 [B, K * P + S], and so on.
-
     Reference: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
     """
 
@@ -62,6 +58,15 @@ class Ple(keras.layers.Layer):
         ]
 
     def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Applies the levels.
+
+        Args:
+          inputs: float32 [B, I].
+
+        Returns:
+          float32 [B, K, H]; and the gates by name: `level_1/task_gates` float32 [B, K, P + S], own
+          experts first, `level_1/shared_gate` float32 [B, K * P + S], and so on.
+        """
         outputs, intermediates = inputs, {}
         for level in self._levels:
             outputs, gates = level(outputs)
@@ -69,6 +74,7 @@ class Ple(keras.layers.Layer):
         return outputs, intermediates
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {
             **super().get_config(),
             "num_tasks": self.num_tasks,

@@ -114,7 +114,8 @@ class DynamicTable(tf.Module):
         Returns:
           float32 [B, F, D]; the field's shared row where a key has none.
         """
-        slots = tf.reshape(self.find(tf.reshape(keys, [-1])), [-1, self.num_fields])
+        unique, position = tf.unique(tf.reshape(keys, [-1]))
+        slots = tf.reshape(tf.gather(self.find(unique), position), [-1, self.num_fields])
         shared = self.capacity + tf.range(self.num_fields, dtype=tf.int64)
         return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
 
@@ -231,7 +232,7 @@ class DynamicTable(tf.Module):
         return tf.where(tf.reduce_any(match, axis=1), bucket * WAYS + way % WAYS, -1)
 
     def _unit(self, now: tf.Tensor) -> tf.Tensor:
-        """What an occurrence adds to a stored score at this time: 2^((now - origin) / half_life)."""
+        """What an occurrence adds to a stored score now: 2^((now - origin) / half_life)."""
         age = (tf.cast(now, tf.float64) - self._score_origin) / self.half_life
 
         def rescale() -> tf.Tensor:

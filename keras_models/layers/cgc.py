@@ -30,11 +30,6 @@ class Cgc(keras.layers.Layer):
       units: Layer widths of an expert; the last is H.
       shared_gate: Whether there is a y_s; the last level has none.
 
-    Input: float32 [B, I], or [B, K + 1, I] with x_s last.
-    Output: float32 [B, K + 1, H] with y_s last, or [B, K, H] without shared gate; and the gates,
-      `task_gates` float32 [B, K, P + S] (own experts first) and, where there is one, `shared_gate`
-      float32 [B, K * P + S].
-
     Reference: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020, section 4.1.
     """
 
@@ -62,6 +57,16 @@ class Cgc(keras.layers.Layer):
             self._shared_gate = StackedDense(1, num_experts, use_bias=False, name="shared_gate")
 
     def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Applies the level.
+
+        Args:
+          inputs: float32 [B, I], read by all, or [B, K + 1, I], x_s last.
+
+        Returns:
+          float32 [B, K + 1, H], y_s last, or [B, K, H] without a shared gate; and the gates:
+          `task_gates` float32 [B, K, P + S], own experts first, and, where there is a shared gate,
+          `shared_gate` float32 [B, K * P + S].
+        """
         one_input = inputs.shape.rank == 2
         tasks, own = self.num_tasks, self.experts_per_task
         if one_input:
@@ -83,6 +88,7 @@ class Cgc(keras.layers.Layer):
         return outputs, {"task_gates": task_gates, "shared_gate": shared_gate[:, 0]}
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {
             **super().get_config(),
             "num_tasks": self.num_tasks,

@@ -17,9 +17,6 @@ class ExpertBank(keras.layers.Layer):
     Args:
       num_experts: E.
       units: Layer widths of an expert; the last is H.
-
-    Input: float32 [B, I], read by all, or [B, E, I].
-    Output: float32 [B, E, H].
     """
 
     def __init__(self, num_experts: int, units: Sequence[int], **kwargs: Any):
@@ -31,10 +28,19 @@ class ExpertBank(keras.layers.Layer):
         self._layers = [StackedDense(num_experts, width, "relu") for width in units]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Applies the experts.
+
+        Args:
+          inputs: float32 [B, I], read by all, or [B, E, I].
+
+        Returns:
+          float32 [B, E, H].
+        """
         outputs = inputs
         for layer in self._layers:
             outputs = layer(outputs)
         return outputs
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {**super().get_config(), "num_experts": self.num_experts, "units": self.units}

@@ -19,9 +19,6 @@ class StackedDense(keras.layers.Layer):
       units: Output width O of each.
       activation: Name of f. Defaults to none.
       use_bias: Whether there is a b_n. Defaults to True.
-
-    Input: float32 [B, I], read by all, or [B, N, I].
-    Output: float32 [B, N, O].
     """
 
     def __init__(
@@ -39,6 +36,14 @@ class StackedDense(keras.layers.Layer):
         self.use_bias = use_bias
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Makes the weights.
+
+        Args:
+          input_shape: [B, I] or [B, N, I].
+
+        Raises:
+          ValueError: for any other shape.
+        """
         shape = tf.TensorShape(input_shape)
         own_inputs = shape.rank == 3
         if shape.rank not in (2, 3) or (own_inputs and shape[1] != self.num_layers):
@@ -46,19 +51,32 @@ class StackedDense(keras.layers.Layer):
                 f"`{self.name}` should be given [B, I] or [B, {self.num_layers}, I]. "
                 f"Received: shape {shape}"
             )
+        # Read by all, the kernels lie side by side, so that the product is one of two matrices.
+        axis = 0 if own_inputs else 1
+        kernel_shape = [shape[-1], self.units]
+        kernel_shape.insert(axis, self.num_layers)
         self.kernel = self.add_weight(
-            "kernel", [self.num_layers, shape[-1], self.units], initializer=_each_on_its_own
+            "kernel", kernel_shape, initializer=lambda shape, dtype, **_: _each(shape, axis, dtype)
         )
         if self.use_bias:
             self.bias = self.add_weight("bias", [self.num_layers, self.units], initializer="zeros")
-        self._equation = "bni,nio->bno" if own_inputs else "bi,nio->bno"
+        self._equation = "bni,nio->bno" if own_inputs else "bi,ino->bno"
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Applies the layers.
+
+        Args:
+          inputs: float32 [B, I], read by all, or [B, N, I].
+
+        Returns:
+          float32 [B, N, O].
+        """
         outputs = tf.einsum(self._equation, inputs, self.kernel)
         return self.activation(outputs + self.bias if self.use_bias else outputs)
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {
             **super().get_config(),
             "num_layers": self.num_layers,
@@ -68,7 +86,12 @@ class StackedDense(keras.layers.Layer):
         }
 
 
-def _each_on_its_own(shape: list[int], dtype: tf.DType, **_: Any) -> tf.Tensor:
-    # One Keras initializer returns the same numbers each time it is called, so each kernel has its
-    # own, and its own fan-in and fan-out: equal kernels would stay equal for ever.
-    return tf.stack([keras.initializers.GlorotUniform()(shape[1:], dtype) for _ in range(shape[0])])
+def _each(shape: list[int], axis: int, dtype: tf.DType) -> tf.Tensor:
+    """Draws each kernel with its own initializer, so with its own fan-in and its own numbers.
+
+    One Keras initializer gives the same numbers each time it is called, and experts that start
+    equal stay equal for ever.
+    """
+    one = [size for i, size in enumerate(shape) if i != axis]
+    kernels = [keras.initializers.GlorotUniform()(one, dtype) for _ in range(shape[axis])]
+    return tf.stack(kernels, axis=axis)

@@ -17,9 +17,6 @@ class Tower(keras.layers.Layer):
     Args:
       num_tasks: K.
       units: Hidden layer widths; none makes the tower linear.
-
-    Input: float32 [B, K, H], one row a task.
-    Output: float32 [B, K], logits.
     """
 
     def __init__(self, num_tasks: int, units: Sequence[int], **kwargs: Any):
@@ -30,10 +27,19 @@ class Tower(keras.layers.Layer):
         self._logit = StackedDense(num_tasks, 1, name="logit")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Applies the towers.
+
+        Args:
+          inputs: float32 [B, K, H], a vector a task.
+
+        Returns:
+          float32 [B, K], logits.
+        """
         outputs = inputs
         for layer in self._layers:
             outputs = layer(outputs)
         return tf.squeeze(self._logit(outputs), axis=2)
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
         return {**super().get_config(), "num_tasks": self.num_tasks, "units": self.units}
