@@ -79,9 +79,7 @@ def _parse(data: bytes, header: Sequence[str]) -> pa.Table:
     data.decode("utf-8")  # quicker than Arrow's check, cell by cell
     return pa_csv.read_csv(
         pa.BufferReader(data),
-        pa_csv.ReadOptions(
-            use_threads=False, column_names=list(header), block_size=len(data) + 1
-        ),
+        pa_csv.ReadOptions(use_threads=False, column_names=list(header), block_size=len(data) + 1),
         pa_csv.ParseOptions(quote_char='"' if b'"' in data else False),
         pa_csv.ConvertOptions(
             check_utf8=False,

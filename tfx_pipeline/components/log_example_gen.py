@@ -1,0 +1,117 @@
+"""Reads logs into examples."""
+
+# TFX reads the annotations of a component function as objects, not as texts: no
+# `from __future__ import annotations` here.
+
+import json
+import os
+
+import apache_beam as beam
+from tfx import v1 as tfx
+from tfx.v1.dsl.components import BeamComponentParameter, OutputArtifact, Parameter
+from tfx.v1.dsl.io import fileio
+from tfx.v1.types.standard_artifacts import Examples
+
+from tfx_pipeline.artifacts import IngestReport, write_json
+from tfx_pipeline.config import Config
+from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
+from transforms.enrich import load_side_table
+from transforms.ingest import Ingest, Plan, partition_count, save_tables
+from transforms.ingest_outcome import ingest_counts, ingest_problems
+from transforms.log_files import file_sizes, open_file
+from transforms.problems import InputError
+from transforms.tally import Tally
+
+__all__ = ["LogExampleGen", "fingerprint_inputs"]
+
+_EPOCH = 719_163  # date(1970, 1, 1).toordinal(): TFX numbers daily spans from there
+
+
+@tfx.dsl.components.component(use_beam=True)
+def LogExampleGen(  # noqa: N802 - components are named like TFX's own
+    examples: OutputArtifact[Examples],
+    ingest_report: OutputArtifact[IngestReport],
+    config: Parameter[str],
+    inputs: Parameter[str],
+    code: Parameter[str],
+    rejected_dir: Parameter[str],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Reads, joins, labels, deduplicates and splits logs, in one pass on Beam.
+
+    Args:
+      examples: Splits `train`, `valid` and `eval`, gzipped TFRecords of tf.Examples.
+      ingest_report: `counts.json`, and the rows that cannot be used under `rejected/`.
+      config: The sections `data`, `features`, `scenario` and `tasks`, as JSON.
+      inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
+      code: Version of the code, so that the cache notices a changed program.
+      rejected_dir: Where the rows that cannot be used are left when the run stops.
+      beam_pipeline: Given by TFX.
+
+    Raises:
+      InputError: with every problem that makes the logs unusable.
+    """
+    del inputs, code  # they are there for the cache
+    settings = Config.model_validate({"name": "logs", **json.loads(config)})
+    schema = log_schema(settings)
+    days = splits(settings)
+    files, table_files = find_inputs(settings)
+    tables = {
+        name: load_side_table(schema, name, paths, settings.data.format, open_file)
+        for name, paths in table_files.items()
+    }
+    scratch = os.path.join(ingest_report.uri, "scratch")
+    plan = Plan(
+        files=tuple(files),
+        schema=schema,
+        splits=days,
+        tables=os.path.join(scratch, "tables"),
+        partitions=partition_count(file_sizes([file.path for file in files])),
+        examples=examples.uri,
+        rejected=os.path.join(ingest_report.uri, "rejected"),
+        tally=os.path.join(scratch, "tally.json"),
+        scratch=os.path.join(scratch, "drafts"),
+    )
+    save_tables(tables, plan.tables)
+    fileio.makedirs(plan.rejected)
+    with beam_pipeline as pipeline:
+        pipeline | Ingest(plan)
+    with fileio.open(plan.tally) as file:
+        tally = Tally.from_json(file.read())
+    fileio.rmtree(scratch)
+
+    problems = ingest_problems(
+        tally,
+        files,
+        schema,
+        days,
+        {name: table.columns for name, table in tables.items()},
+        settings.data.max_rejected_fraction,
+        rejected_dir,
+    )
+    if problems:
+        _leave(plan.rejected, rejected_dir)
+        raise InputError(problems)
+    write_json(ingest_report.uri, "counts.json", ingest_counts(tally, files, schema, days))
+    examples.splits = list(days.names)
+    examples.span = days.ranges["eval"][1].toordinal() - _EPOCH
+    examples.version = 0
+    examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+    examples.set_string_custom_property("file_format", "tfrecords_gzip")
+
+
+def _leave(source: str, destination: str) -> None:
+    """Copies a flat folder beside its place, then swaps it in."""
+    place = destination.rstrip("/")
+    draft, old = f"{place}.new", f"{place}.old"
+    for leftover in (draft, old):
+        if fileio.exists(leftover):
+            fileio.rmtree(leftover)
+    fileio.makedirs(draft)
+    for name in fileio.listdir(source):
+        fileio.copy(os.path.join(source, name), os.path.join(draft, name))
+    if fileio.exists(place):
+        fileio.rename(place, old)
+    fileio.rename(draft, place)
+    if fileio.exists(old):
+        fileio.rmtree(old)

@@ -1,0 +1,99 @@
+"""Repeated events: the first of each event key stays.
+
+An equal row (every column of the log as in an earlier row of the same key) and an equal
+key with other columns that differ are both dropped, and counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pandas.util import hash_array
+
+from transforms.cells import is_scalar, to_text
+
+_NO_VALUE = np.uint64(0)
+
+
+def key_hashes(columns: Sequence[pa.Array]) -> np.ndarray:
+    """Hashes of event keys, the same in every process: which rows meet, and in what order.
+
+    Args:
+      columns: The key's columns as text, each [B].
+
+    Returns:
+      Hashes, uint64 [B].
+    """
+    hashes = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        hashes = _mix(hashes + _cell_hashes(column))
+    return hashes
+
+
+def row_hashes(table: pa.Table) -> np.ndarray:
+    """Hashes of whole rows, whatever the order of their columns.
+
+    Args:
+      table: Rows, [B].
+
+    Returns:
+      Hashes, uint64 [B]. A missing value counts like a missing column.
+    """
+    hashes = np.zeros(table.num_rows, np.uint64)
+    for name in table.column_names:
+        cells = _cell_hashes(table.column(name).combine_chunks())
+        salt = hash_array(np.array([name], object), categorize=False)[0]
+        hashes += np.where(cells == _NO_VALUE, _NO_VALUE, _mix(cells ^ salt))
+    return hashes
+
+
+def duplicates(keys: Sequence[pa.Array], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds rows to drop.
+
+    Args:
+      keys: The event key's columns as text, each [B], in the order that decides who is first.
+      rows: Hashes of the whole rows, uint64 [B].
+
+    Returns:
+      Where a row equals an earlier one, bool [B]; where only its key does, bool [B].
+    """
+    frame = pd.DataFrame({i: column.to_pandas() for i, column in enumerate(keys)})
+    repeated = frame.duplicated(keep="first").to_numpy()
+    if not repeated.any():
+        return repeated, repeated
+    frame["row"] = rows  # compared within a key, where 64 bits cannot meet by chance
+    equal_row = frame.duplicated(keep="first").to_numpy()
+    return equal_row, repeated & ~equal_row
+
+
+def _cell_hashes(column: pa.Array) -> np.ndarray:
+    """Hash of every cell, `_NO_VALUE` where it is missing."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) and kind != pa.float16():
+        whole = pa.types.is_integer(kind)
+        numbers = column.cast(pa.int64() if whole else pa.float64(), safe=False).fill_null(0)
+        hashes = _mix(numbers.to_numpy(zero_copy_only=False).view(np.uint64) + np.uint64(1))
+    else:
+        if not is_scalar(kind):
+            column = pa.array([None if v is None else repr(v) for v in column.to_pylist()])
+        elif not (pa.types.is_string(kind) or pa.types.is_binary(kind)):
+            column = to_text(column).values
+        unique = column.cast(pa.binary()).dictionary_encode()
+        values = unique.dictionary.to_numpy(zero_copy_only=False).astype(object)
+        table = np.append(hash_array(values, categorize=False), _NO_VALUE)
+        hashes = table[unique.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)]
+    return np.where(valid, np.maximum(hashes, np.uint64(1)), _NO_VALUE)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64: every input bit reaches every output bit."""
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

@@ -1,0 +1,306 @@
+"""Logs to examples as one Beam pass.
+
+    files -> blocks -> usable rows, by hash of the event key -> one partition at a time:
+    duplicates dropped, examples written
+
+Content that cannot be used never raises on a worker: it is tallied, and whoever runs the
+pass judges the tally. A failing disk or network does raise, so that the runner tries again.
+Every file is written under another name and renamed; a bundle that is run twice writes
+the same files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+
+from transforms.days import Splits
+from transforms.dedupe import duplicates
+from transforms.enrich import SideTable, text_column
+from transforms.examples import encode, feature_table, scenario_names
+from transforms.log_files import open_file
+from transforms.log_rows import LogFile, prepare_rows, unmatched_column
+from transforms.log_schema import LogSchema
+from transforms.problems import InputError
+from transforms.readers import Block, parse_block, read_blocks
+from transforms.tally import Tally, total
+
+PARTITION_BYTES = 128 << 20
+"""Text per partition; a partition is held in memory, a few times over, by one worker."""
+
+_GZIP_RATIO = 5
+_COMPRESSION_LEVEL = 1
+"""Examples repeat their features' names, so the quickest level already shrinks them tenfold."""
+
+_COLUMNS = b"columns"
+
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a pass needs to know.
+
+    Args:
+      files: Files of the log.
+      schema: What is needed of them.
+      splits: Which days are needed.
+      tables: Folder with the joined tables, from `save_tables`.
+      partitions: Parts that are deduplicated and written each by itself.
+      examples: Folder that gets `Split-<name>/data_tfrecord-*.gz`.
+      rejected: Folder that gets `*.parquet` with the rows that cannot be used.
+      tally: File that gets the tally.
+      scratch: Folder for files that are being written.
+    """
+
+    files: tuple[LogFile, ...]
+    schema: LogSchema
+    splits: Splits
+    tables: str
+    partitions: int
+    examples: str
+    rejected: str
+    tally: str
+    scratch: str
+
+
+def partition_count(sizes: Mapping[str, int]) -> int:
+    """Partitions for files of these sizes, as stored."""
+    text = sum(n * _GZIP_RATIO if path.endswith(".gz") else n for path, n in sizes.items())
+    return max(1, math.ceil(text / PARTITION_BYTES))
+
+
+def save_tables(tables: Mapping[str, SideTable], folder: str) -> None:
+    """Writes joined tables in the form that workers load quickly."""
+    tf.io.gfile.makedirs(folder)
+    for name, table in tables.items():
+        metadata = {_COLUMNS: json.dumps(table.columns)}
+        rows = table.rows.replace_schema_metadata(metadata)
+        _write(os.path.join(folder, f"{name}.arrow"), _to_ipc(rows))
+
+
+@beam.typehints.with_input_types(beam.Pipeline)
+class Ingest(beam.PTransform):
+    """Reads the log and writes examples, rejected rows and the tally."""
+
+    def __init__(self, plan: Plan):
+        super().__init__()
+        self.plan = plan
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Builds the pass; its result is the tally's path."""
+        plan = self.plan
+        read = (
+            pipeline
+            | "Files" >> beam.Create(plan.files)
+            | "SpreadFiles" >> beam.Reshuffle()
+            | "ReadBlocks" >> beam.ParDo(_ReadBlocks()).with_outputs("tally", main="blocks")
+        )
+        prepared = (
+            read.blocks
+            | "SpreadBlocks" >> beam.Reshuffle()
+            | "PrepareRows"
+            >> beam.ParDo(_PrepareRows(plan)).with_outputs("rejected", "tally", main="rows")
+        )
+        written = (
+            _keyed(prepared.rows, "Rows")
+            | "GroupByEventKey" >> beam.GroupByKey()
+            | "WriteExamples" >> beam.ParDo(_WriteExamples(plan))
+        )
+        rejected = (
+            _keyed(prepared.rejected, "Rejected")
+            | "GroupByFile" >> beam.GroupByKey()
+            | "WriteRejected" >> beam.ParDo(_WriteRejected(plan))
+        )
+        return (
+            (read.tally, prepared.tally, written, rejected)
+            | "Tallies" >> beam.Flatten()
+            | "Total" >> beam.CombineGlobally(total)
+            | "WriteTally" >> beam.Map(_write_tally, plan)
+        )
+
+
+def _keyed(pairs: beam.PCollection, name: str) -> beam.PCollection:
+    """Declares the type of a side output, so that the pairs get a quick coder."""
+    return pairs | f"{name}AsPairs" >> beam.Map(_same).with_output_types(tuple[int, bytes])
+
+
+def _same(pair: tuple[int, bytes]) -> tuple[int, bytes]:
+    return pair
+
+
+class _ReadBlocks(beam.DoFn):
+    def process(self, file: LogFile) -> Iterator[tuple[LogFile, Block] | beam.pvalue.TaggedOutput]:
+        try:
+            with open_file(file.path) as stream:
+                for block in read_blocks(stream, file.path, file.format):
+                    yield file, block
+        except InputError as error:
+            yield beam.pvalue.TaggedOutput("tally", Tally(problems=set(error.problems)))
+
+
+class _PrepareRows(beam.DoFn):
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.shared = Shared()
+
+    def setup(self) -> None:
+        self.tables = self.shared.acquire(lambda: _Tables(self.plan))
+
+    def process(
+        self, element: tuple[LogFile, Block]
+    ) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
+        file, block = element
+        plan = self.plan
+        try:
+            raw = parse_block(block, open_file)
+        except InputError as error:
+            yield beam.pvalue.TaggedOutput("tally", Tally(problems=set(error.problems)))
+            return
+        done = prepare_rows(raw, file, plan.schema, plan.splits, self.tables.by_name)
+        yield beam.pvalue.TaggedOutput("tally", done.tally)
+        if done.rejected.num_rows:
+            yield beam.pvalue.TaggedOutput("rejected", (file.index, _to_ipc(done.rejected)))
+        if done.rows is not None:
+            yield from _by_partition(done.rows, plan.partitions)
+
+
+class _Tables:
+    """The joined tables, loaded once a worker process."""
+
+    def __init__(self, plan: Plan):
+        self.by_name = {}
+        for name in plan.schema.table_keys:
+            with tf.io.gfile.GFile(os.path.join(plan.tables, f"{name}.arrow"), "rb") as file:
+                rows = _from_ipc(file.read())
+            columns = tuple(json.loads(rows.schema.metadata[_COLUMNS]))
+            self.by_name[name] = SideTable(rows.combine_chunks(), columns)
+
+
+def _by_partition(rows: pa.Table, partitions: int) -> Iterator[tuple[int, bytes]]:
+    target = rows.column("key_hash").to_numpy() % np.uint64(partitions)
+    if partitions > 1:
+        rows = rows.take(pa.array(np.argsort(target, kind="stable")))
+    sizes = np.bincount(target.astype(np.int64), minlength=partitions)
+    for partition, (size, end) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
+        if size:
+            yield partition, _to_ipc(rows.slice(end - size, size))
+
+
+class _WriteExamples(beam.DoFn):
+    """Drops the duplicates of a partition and writes its share of every split."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Tally]:
+        partition, parts = element
+        plan = self.plan
+        tally = Tally()
+        rows = _without_duplicates(pa.concat_tables(map(_from_ipc, parts)), plan.schema, tally)
+        # By hash of the event key: shuffled, and in the same order in every run.
+        rows = rows.take(pa.array(np.argsort(rows.column("key_hash").to_numpy(), kind="stable")))
+        _count_kept(rows, plan.schema, tally)
+        splits = plan.splits.of(rows.column("day").to_numpy())
+        for i, name in enumerate(plan.splits.names):
+            share = rows.filter(pa.array(splits == i))
+            tally.count("split", name, rows=share.num_rows)
+            if share.num_rows:
+                file = f"data_tfrecord-{partition:05d}-of-{plan.partitions:05d}.gz"
+                path = os.path.join(plan.examples, f"Split-{name}", file)
+                with _renamed_into_place(path, plan.scratch) as draft:
+                    _write_records(feature_table(share, plan.schema), draft)
+        yield tally
+
+
+def _without_duplicates(rows: pa.Table, schema: LogSchema, tally: Tally) -> pa.Table:
+    order = np.lexsort((rows.column("row").to_numpy(), rows.column("file").to_numpy()))
+    rows = rows.take(pa.array(order)).combine_chunks()
+    keys = [rows.column(text_column(c)) for c in schema.event_key]
+    equal_row, equal_key = duplicates(keys, rows.column("row_hash").to_numpy())
+    tally.count("duplicates", "equal_rows", rows=int(equal_row.sum()))
+    tally.count("duplicates", "equal_keys", rows=int(equal_key.sum()))
+    return rows.filter(pa.array(~(equal_row | equal_key)))
+
+
+def _count_kept(rows: pa.Table, schema: LogSchema, tally: Tally) -> None:
+    for entry in rows.column("day").value_counts().to_pylist():
+        day = datetime.date.fromordinal(entry["values"])
+        tally.count("day", day.isoformat(), rows=entry["counts"])
+    for entry in rows.column(text_column(schema.scenario)).value_counts().to_pylist():
+        tally.count("scenario", entry["values"], rows=entry["counts"])
+    other = pc.equal(scenario_names(rows, schema), schema.scenarios[-1])
+    tally.count("other_scenario", "", rows=pc.sum(other).as_py() or 0)
+    for table in schema.table_keys:
+        unmatched = rows.column(unmatched_column(table))
+        tally.count("unmatched", table, rows=pc.sum(unmatched).as_py() or 0)
+
+
+def _write_records(features: pa.Table, path: str) -> None:
+    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=_COMPRESSION_LEVEL)
+    with tf.io.TFRecordWriter(path, options) as out:
+        for record in encode(features):
+            out.write(record)
+
+
+class _WriteRejected(beam.DoFn):
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Tally]:
+        file, parts = element
+        rows = pa.concat_tables(map(_from_ipc, parts)).sort_by("row")
+        path = os.path.join(self.plan.rejected, f"{file:05d}.parquet")
+        sink = io.BytesIO()
+        pq.write_table(rows, sink)
+        with _renamed_into_place(path, self.plan.scratch) as draft:
+            _write(draft, sink.getvalue())
+        yield Tally()
+
+
+def _write_tally(tally: Tally, plan: Plan) -> str:
+    with _renamed_into_place(plan.tally, plan.scratch) as draft:
+        _write(draft, tally.to_json().encode())
+    return plan.tally
+
+
+@contextmanager
+def _renamed_into_place(path: str, scratch: str) -> Iterator[str]:
+    """Gives a name to write to; when the block ends well, the file gets its real one."""
+    # Not beside its place: readers of a split take every file of its folder.
+    draft = os.path.join(scratch, uuid.uuid4().hex)
+    tf.io.gfile.makedirs(scratch)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    yield draft
+    tf.io.gfile.rename(draft, path, overwrite=True)
+
+
+def _write(path: str, data: bytes) -> None:
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(data)
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_IPC) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()
+
+
+def _from_ipc(data: bytes) -> pa.Table:
+    return pa.ipc.open_stream(data).read_all()

@@ -1,0 +1,144 @@
+"""Which files a job reads, and a fingerprint of them."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO, cast
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.days import Splits
+from transforms.log_rows import LogFile
+from transforms.problems import InputError, Problem
+from transforms.readers import file_format
+
+_DAY_PARTS = {"{YYYY}": "%Y", "{MM}": "%m", "{DD}": "%d"}
+_CHUNK = 8 << 20
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file on any of Beam's file systems, as it is stored."""
+    return cast(BinaryIO, FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+
+
+def find_files(root: str, pattern: str, key: str) -> list[str]:
+    """Files below a folder that match a glob, by name.
+
+    Args:
+      root: The folder.
+      pattern: The glob.
+      key: The config key that the pattern comes from.
+
+    Raises:
+      InputError: if there are none.
+    """
+    paths = _match(root, pattern)
+    if not paths:
+        raise InputError(
+            [
+                Problem(
+                    FileSystems.join(root, pattern),
+                    "no such file",
+                    f"at least one, for {key}",
+                    f"Set data.path, which is {root}, or {key}.",
+                )
+            ]
+        )
+    return paths
+
+
+def find_log_files(
+    root: str, pattern: str, format: str, splits: Splits, day_column: str | None
+) -> list[LogFile]:
+    """Files of the log that hold days that are needed.
+
+    Args:
+      root: Folder of the log.
+      pattern: Glob below it; `{YYYY}`, `{MM}` and `{DD}` stand for the day.
+      format: Their format, or `auto`.
+      splits: Which days are needed.
+      day_column: Column of the day. None where the path tells it.
+
+    Raises:
+      InputError: if no file matches, or none for some day; if nothing tells a row's day.
+    """
+    parts = [part for part in _DAY_PARTS if part in pattern]
+    if day_column is None and len(parts) < len(_DAY_PARTS):
+        raise InputError(
+            [
+                Problem(
+                    "data.day.column",
+                    f"nothing, and data.logs is {pattern!r}",
+                    "a row's day, from a column or from {YYYY}, {MM} and {DD} in data.logs",
+                )
+            ]
+        )
+    if not parts:
+        days = dict.fromkeys(find_files(root, pattern, "data.logs"))
+    else:
+        days = _files_by_day(root, pattern, splits, day_column is None)
+    return [
+        LogFile(i, path, file_format(path, format), days[path])
+        for i, path in enumerate(sorted(days))
+    ]
+
+
+def fingerprint(paths: Iterable[str], root: str) -> str:
+    """A hash of the names, sizes and contents of files.
+
+    Args:
+      paths: The files.
+      root: Folder that their names are taken relative to.
+    """
+    total = hashlib.sha256()
+    for path in sorted(set(paths)):
+        content = hashlib.sha256()
+        size = 0
+        with open_file(path) as file:
+            while chunk := file.read(_CHUNK):
+                content.update(chunk)
+                size += len(chunk)
+        total.update(f"{path.removeprefix(root)}\0{size}\0{content.hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def file_sizes(paths: Sequence[str]) -> dict[str, int]:
+    """Bytes of every file as it is stored."""
+    found = FileSystems.match(list(paths))
+    return {m.path: m.size_in_bytes for result in found for m in result.metadata_list}
+
+
+def _files_by_day(
+    root: str, pattern: str, splits: Splits, path_tells_day: bool
+) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    missing: list[tuple[datetime.date, str, str]] = []
+    for day, split in splits.days.items():
+        filled = pattern
+        for part, code in _DAY_PARTS.items():
+            filled = filled.replace(part, day.strftime(code))
+        paths = _match(root, filled)
+        if not paths:
+            missing.append((day, split, filled))
+        found.update(dict.fromkeys(paths, day.toordinal() if path_tells_day else None))
+    if missing:
+        raise InputError(
+            [
+                Problem(
+                    FileSystems.join(root, filled),
+                    "no such file",
+                    f"the log of {day}, a day of data.{split}",
+                    "Copy it there, or change the days.",
+                )
+                for day, split, filled in missing
+            ]
+        )
+    return found
+
+
+def _match(root: str, pattern: str) -> list[str]:
+    (result,) = FileSystems.match([FileSystems.join(root, pattern)])
+    return sorted(metadata.path for metadata in result.metadata_list)

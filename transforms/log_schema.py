@@ -1,0 +1,215 @@
+"""What a job needs of its logs: which columns, as text or as numbers, and what for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from transforms.labels import parse_expression
+from transforms.problems import Problem
+
+RESERVED_PREFIX = "_"
+"""Features of our own making start with it: `_scenario`, `_user_scenario`, `_true_<task>`."""
+
+
+@dataclass(frozen=True)
+class LogSchema:
+    """Columns of the logs and of the tables joined to them, by their use.
+
+    The use decides how a column is read: as text where it is embedded, joined or compared
+    with a text, as a number where it is counted with. A column may be both.
+
+    Args:
+      categorical: Features read as text.
+      numeric: Features read as numbers.
+      scenario: Column of the scenario.
+      scenarios: Names of the scenarios; the last one takes all that are not listed.
+      user: Column of the user.
+      event_key: Columns that together identify an event.
+      event_time: Column of its time.
+      day_column: Column of its day. None where the path tells it.
+      day_format: strptime format of that column.
+      labels: Label expression of every task.
+      true_probabilities: Column of the true probability, for tasks where it is known.
+      table_keys: Key column of every joined table.
+    """
+
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+    scenario: str
+    scenarios: tuple[str, ...]
+    user: str
+    event_key: tuple[str, ...]
+    event_time: str
+    day_column: str | None
+    day_format: str
+    labels: Mapping[str, str]
+    true_probabilities: Mapping[str, str]
+    table_keys: Mapping[str, str]
+
+    @cached_property
+    def text_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Columns read as text, each with the config keys that use it."""
+        uses = [(column, "features.categorical") for column in self.categorical]
+        uses.append((self.scenario, "scenario.column"))
+        uses.append((self.user, "data.user"))
+        uses += [(column, "data.event_key") for column in self.event_key]
+        if self.day_column is not None:
+            uses.append((self.day_column, "data.day.column"))
+        uses += [(key, f"data.tables.{table}.key") for table, key in self.table_keys.items()]
+        for task, text in self.labels.items():
+            columns = sorted(parse_expression(text).text_columns)
+            uses += [(column, f"tasks.{task}.label") for column in columns]
+        return _grouped(uses)
+
+    @cached_property
+    def number_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Columns read as numbers, each with the config keys that use it."""
+        uses = [(column, "features.numeric") for column in self.numeric]
+        uses.append((self.event_time, "data.event_time"))
+        for task, text in self.labels.items():
+            expression = parse_expression(text)
+            columns = sorted(expression.columns - expression.text_columns)
+            uses += [(column, f"tasks.{task}.label") for column in columns]
+        for task, column in self.true_probabilities.items():
+            uses.append((column, f"tasks.{task}.true_probability"))
+        return _grouped(uses)
+
+    @cached_property
+    def uses(self) -> Mapping[str, tuple[str, ...]]:
+        """All columns, each with the config keys that use it."""
+        pairs = [*self.text_columns.items(), *self.number_columns.items()]
+        return _grouped((column, use) for column, uses in pairs for use in uses)
+
+    @cached_property
+    def log_only(self) -> frozenset[str]:
+        """Columns that must stand in the log itself, not in a joined table."""
+        day = () if self.day_column is None else (self.day_column,)
+        return frozenset(
+            (*self.event_key, self.event_time, self.user, *day, *self.table_keys.values())
+        )
+
+    def problems(self) -> list[Problem]:
+        """Contradictions among the uses, which no data could satisfy."""
+        found = []
+        for column, key in ((self.user, "data.user"), (self.scenario, "scenario.column")):
+            if column in self.numeric:
+                found.append(
+                    Problem(
+                        "features.numeric",
+                        f"`{column}`, which is {key} and so is read as text",
+                        "columns that are numbers only",
+                        "Move it to features.categorical.",
+                    )
+                )
+            if column in self.labels:
+                found.append(
+                    Problem(
+                        f"tasks.{column}",
+                        f"the name of {key}",
+                        "a name that no other column of the examples has",
+                        "Rename the task.",
+                    )
+                )
+        for column in (*self.categorical, *self.numeric, self.scenario, self.user):
+            if column.startswith(RESERVED_PREFIX):
+                found.append(
+                    Problem(
+                        self.uses[column][0],
+                        f"`{column}`",
+                        f"a name that does not start with `{RESERVED_PREFIX}`: such names are kept "
+                        "for columns of our own",
+                    )
+                )
+        return found
+
+
+def column_problems(
+    schema: LogSchema,
+    path: str,
+    log_columns: Collection[str],
+    table_columns: Mapping[str, Collection[str]],
+) -> list[Problem]:
+    """Compares the columns of a log file and the tables with what is needed.
+
+    Args:
+      schema: What is needed.
+      path: The log file.
+      log_columns: Its columns.
+      table_columns: Columns of every joined table, without its key.
+
+    Returns:
+      A problem for every column that is nowhere, or in several places.
+    """
+    everywhere = [*log_columns, *(c for columns in table_columns.values() for c in columns)]
+    problems = []
+    for column, uses in schema.uses.items():
+        tables = [table for table, columns in table_columns.items() if column in columns]
+        places = (["the log"] if column in log_columns else []) + [
+            f"table {table}" for table in tables
+        ]
+        needed_for = f"for {', '.join(uses)}"
+        if len(places) > 1:
+            problems.append(
+                Problem(
+                    path,
+                    f"column `{column}` in {' and in '.join(places)}",
+                    f"it in one place only, {needed_for}",
+                    "Rename or drop one of them.",
+                )
+            )
+        elif column in schema.log_only and column not in log_columns:
+            elsewhere = f", only in {places[0]}," if places else ""
+            problems.append(
+                Problem(
+                    path,
+                    f"no column `{column}`{elsewhere} in the log",
+                    f"one, {needed_for}",
+                    did_you_mean(column, log_columns),
+                )
+            )
+        elif not places:
+            where = "the log or its tables" if table_columns else "the log"
+            problems.append(
+                Problem(
+                    path,
+                    f"no column `{column}` in {where}",
+                    f"one, {needed_for}",
+                    did_you_mean(column, everywhere),
+                )
+            )
+    return problems
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name closest to an unknown one, as a question; else all of them."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"There are: {', '.join(names)}." if names else ""
+
+
+def merge_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """Joins problems that differ only in where they are."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for problem in problems:
+        key = (problem.found, problem.expected, problem.remedy)
+        places.setdefault(key, []).append(problem.where)
+    merged = []
+    for (found, expected, remedy), paths in places.items():
+        paths = sorted(set(paths))
+        more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+        merged.append(Problem(", ".join(paths[:2]) + more, found, expected, remedy))
+    return sorted(merged, key=str)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    groups: dict[str, list[str]] = {}
+    for column, use in pairs:
+        uses = groups.setdefault(column, [])
+        if use not in uses:
+            uses.append(use)
+    return {column: tuple(uses) for column, uses in groups.items()}
