@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from tfx_pipeline.config import Config
 from transforms.days import Splits
 from transforms.log_files import find_files, find_log_files, fingerprint
@@ -47,30 +50,41 @@ def splits(config: Config) -> Splits:
     return Splits({name: (days.start, days.end) for name, days in ranges.items()})
 
 
-def find_inputs(config: Config) -> tuple[list[LogFile], dict[str, list[str]]]:
-    """Files of the log, and of every joined table.
+@dataclass(frozen=True)
+class Inputs:
+    """The files that a config reads.
 
-    Raises:
-      InputError: naming every file, day and glob that is missing.
+    Args:
+      files: Files of the log.
+      tables: Files of every joined table.
+      problems: What is missing.
     """
+
+    files: tuple[LogFile, ...]
+    tables: Mapping[str, list[str]]
+    problems: tuple[Problem, ...]
+
+    def complete(self) -> Inputs:
+        """The same.
+
+        Raises:
+          InputError: naming every file, day and glob that is missing.
+        """
+        if self.problems:
+            raise InputError(self.problems)
+        return self
+
+
+def find_inputs(config: Config) -> Inputs:
+    """Looks for the files of the log and of every joined table."""
     data = config.data
-    problems: list[Problem] = []
-    files: list[LogFile] = []
-    tables: dict[str, list[str]] = {}
-    try:
-        files = find_log_files(
-            str(data.path), data.logs, data.format, splits(config), data.day.column
-        )
-    except InputError as error:
-        problems += error.problems
+    root = str(data.path)
+    files, problems = find_log_files(root, data.logs, data.format, splits(config), data.day.column)
+    tables = {}
     for name, table in data.tables.items():
-        try:
-            tables[name] = find_files(str(data.path), table.files, f"data.tables.{name}.files")
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return files, tables
+        tables[name], missing = find_files(root, table.files, f"data.tables.{name}.files")
+        problems += missing
+    return Inputs(tuple(files), tables, tuple(problems))
 
 
 def fingerprint_inputs(config: Config) -> str:
@@ -79,8 +93,8 @@ def fingerprint_inputs(config: Config) -> str:
     Raises:
       InputError: naming every file, day and glob that is missing.
     """
-    files, tables = find_inputs(config)
-    paths = [file.path for file in files]
-    return fingerprint(
-        [*paths, *(p for group in tables.values() for p in group)], str(config.data.path)
-    )
+    inputs = find_inputs(config).complete()
+    paths = [file.path for file in inputs.files]
+    for table_paths in inputs.tables.values():
+        paths += table_paths
+    return fingerprint(paths, str(config.data.path))

@@ -7,7 +7,7 @@ from typing import Any
 
 from transforms.days import Splits
 from transforms.log_rows import LogFile
-from transforms.log_schema import LogSchema, column_problems, merge_problems
+from transforms.log_schema import LogSchema, column_problems, merge_problems, name_some
 from transforms.problems import Problem
 from transforms.tally import Tally
 
@@ -31,7 +31,7 @@ def ingest_counts(
     read = tally.of("read")
     duplicates = tally.of("duplicates")
     kept = {name: tally.of("split").get(name, 0) for name in splits.names}
-    counts = {
+    counts: dict[str, Any] = {
         "read": sum(read.values()),
         "duplicates": sum(duplicates.values()),
         "equal_rows": duplicates.get("equal_rows", 0),
@@ -56,62 +56,33 @@ def ingest_counts(
     return counts
 
 
-def ingest_problems(
-    tally: Tally,
-    files: Sequence[LogFile],
-    schema: LogSchema,
-    splits: Splits,
-    table_columns: Mapping[str, Collection[str]],
-    max_rejected_fraction: float,
-    rejected_dir: str,
+def unusable(
+    tally: Tally, schema: LogSchema, table_columns: Mapping[str, Collection[str]]
 ) -> list[Problem]:
-    """Everything that makes the logs unusable; empty if they can be used.
-
-    Where a file or a column as a whole is at fault, only that is said, not that the rows
-    of it are missing too.
+    """Files and columns that are at fault as a whole.
 
     Args:
-      tally: Of all files.
-      files: The files.
-      schema: What was needed of them.
-      splits: Which days were needed.
+      tally: What was counted.
+      schema: What was needed.
       table_columns: Columns of every joined table, without its key.
-      max_rejected_fraction: Share of the rows read that may be rejected.
-      rejected_dir: Where the rejected rows are left.
     """
     problems = list(tally.problems)
     for path, columns in tally.columns.items():
         problems += column_problems(schema, path, columns, table_columns)
-    problems += _columns_of_the_wrong_type(tally, schema)
-    if problems:
-        return merge_problems(problems)
-    rejected = _too_many_rejected(tally, files, max_rejected_fraction, rejected_dir)
-    return rejected + _days_without_rows(tally, splits)
+    return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
 
 
-def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]:
-    problems = []
-    for what, cells in tally.counts.items():
-        if what[0] != "cells":
-            continue
-        _, path, column, kind = what
-        bad = ("bad_cells", path, column, kind)
-        if cells >= _FEW_CELLS and tally.counts[bad] == cells:
-            example = tally.examples[bad]
-            problems.append(
-                Problem(
-                    path,
-                    f"nothing in column `{column}` that is {kind} (in row {example.row}: "
-                    f"{example.text})",
-                    f"{kind} in every row, for {', '.join(schema.uses[column])}",
-                )
-            )
-    return problems
-
-
-def _too_many_rejected(
-    tally: Tally, files: Sequence[LogFile], limit: float, rejected_dir: str
+def too_many_rejected(
+    tally: Tally, files: Sequence[LogFile], limit: float, remedy: str
 ) -> list[Problem]:
+    """Whether more rows were rejected than may be.
+
+    Args:
+      tally: What was counted.
+      files: The files.
+      limit: Share of the rows read that may be rejected.
+      remedy: What to do then.
+    """
     read = sum(tally.of("read").values())
     rejected = sum(tally.of("rejected").values())
     if rejected <= limit * read:
@@ -126,12 +97,13 @@ def _too_many_rejected(
             f"{rejected} of {read} rows ({rejected / read:.1%}) that cannot be used: "
             + "; ".join(reasons),
             f"at most {limit:.1%} of them, as data.max_rejected_fraction says",
-            f"All rejected rows are in {rejected_dir}.",
+            remedy,
         )
     ]
 
 
-def _days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
+def days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
+    """Days that are needed but have no usable row."""
     days = tally.of("day")
     others = list(tally.of("out_of_range"))
     remedy = f"Its other rows are of {others[0]} to {others[-1]}." if others else ""
@@ -145,6 +117,27 @@ def _days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
         for day, split in splits.days.items()
         if not days.get(str(day))
     ]
+
+
+def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]:
+    paths: dict[tuple[str, str], list[str]] = {}
+    for what, cells in sorted(tally.counts.items()):
+        if what[0] == "cells" and cells >= _FEW_CELLS:
+            _, path, column, kind = what
+            if tally.counts["bad_cells", path, column, kind] == cells:
+                paths.setdefault((column, kind), []).append(path)
+    problems = []
+    for (column, kind), at_fault in paths.items():
+        example = tally.examples["bad_cells", at_fault[0], column, kind]
+        problems.append(
+            Problem(
+                name_some(at_fault),
+                f"nothing in column `{column}` that is {kind} (in row {example.row}: "
+                f"{example.text})",
+                f"{kind} in every row, for {', '.join(schema.uses[column])}",
+            )
+        )
+    return problems
 
 
 def _reasons(tally: Tally) -> list[tuple[str, int]]:

@@ -144,8 +144,8 @@ class _Checker:
                 return _NUMBER
             case ast.Constant(value=str()):
                 return _TEXT
-            case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                if abs(node.value) > 1.7e308:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                if abs(value) > 1.7e308:
                     raise self._error(node, "is too large a number")
                 return _NUMBER
             case ast.BoolOp(values=operands):
@@ -187,8 +187,7 @@ class _Checker:
         part = ast.get_source_segment(self.line, node) or self.line
         start = len(self.line.encode()[: node.col_offset].decode()) + 1
         return ExpressionError(
-            f"`{part}` at character {start} of `{self.line}` {what}; "
-            f"{hint}allowed are {ALLOWED}"
+            f"`{part}` at character {start} of `{self.line}` {what}; {hint}allowed are {ALLOWED}"
         )
 
 
@@ -211,8 +210,8 @@ def _evaluate(node: ast.expr, table: pa.Table | pa.RecordBatch) -> Any:
             return column if is_text else column.cast(pa.float64())
         case ast.Constant(value=str() as text):
             return pa.scalar(text)
-        case ast.Constant(value=value):
-            return pa.scalar(float(value))
+        case ast.Constant(value=int() | float() as number):
+            return pa.scalar(float(number))
         case ast.BoolOp(op=op, values=operands):
             join = pc.and_kleene if isinstance(op, ast.And) else pc.or_kleene
             return reduce(join, (_evaluate(o, table) for o in operands))

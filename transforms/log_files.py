@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, cast
@@ -24,35 +23,32 @@ def open_file(path: str) -> BinaryIO:
     return cast(BinaryIO, FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
-def find_files(root: str, pattern: str, key: str) -> list[str]:
-    """Files below a folder that match a glob, by name.
+def find_files(root: str, pattern: str, key: str) -> tuple[list[str], list[Problem]]:
+    """Files below a folder that match a glob.
 
     Args:
       root: The folder.
       pattern: The glob.
       key: The config key that the pattern comes from.
 
-    Raises:
-      InputError: if there are none.
+    Returns:
+      The files, by name; and a problem if there are none.
     """
     paths = _match(root, pattern)
-    if not paths:
-        raise InputError(
-            [
-                Problem(
-                    FileSystems.join(root, pattern),
-                    "no such file",
-                    f"at least one, for {key}",
-                    f"Set data.path, which is {root}, or {key}.",
-                )
-            ]
-        )
-    return paths
+    if paths:
+        return paths, []
+    problem = Problem(
+        FileSystems.join(root, pattern),
+        "no such file",
+        f"at least one, for {key}",
+        f"Set data.path, which is {root}, or {key}.",
+    )
+    return [], [problem]
 
 
 def find_log_files(
     root: str, pattern: str, format: str, splits: Splits, day_column: str | None
-) -> list[LogFile]:
+) -> tuple[list[LogFile], list[Problem]]:
     """Files of the log that hold days that are needed.
 
     Args:
@@ -62,28 +58,31 @@ def find_log_files(
       splits: Which days are needed.
       day_column: Column of the day. None where the path tells it.
 
-    Raises:
-      InputError: if no file matches, or none for some day; if nothing tells a row's day.
+    Returns:
+      The files, by name; and a problem for every day without one, for names that do not tell
+      the format, and if nothing tells a row's day.
     """
     parts = [part for part in _DAY_PARTS if part in pattern]
     if day_column is None and len(parts) < len(_DAY_PARTS):
-        raise InputError(
-            [
-                Problem(
-                    "data.day.column",
-                    f"nothing, and data.logs is {pattern!r}",
-                    "a row's day, from a column or from {YYYY}, {MM} and {DD} in data.logs",
-                )
-            ]
+        problem = Problem(
+            "data.day.column",
+            f"nothing, and data.logs is {pattern!r}",
+            "a row's day, from a column or from {YYYY}, {MM} and {DD} in data.logs",
         )
-    if not parts:
-        days = dict.fromkeys(find_files(root, pattern, "data.logs"))
+        return [], [problem]
+    days: dict[str, int | None]
+    if parts:
+        days, problems = _files_by_day(root, pattern, splits, day_column is None)
     else:
-        days = _files_by_day(root, pattern, splits, day_column is None)
-    return [
-        LogFile(i, path, file_format(path, format), days[path])
-        for i, path in enumerate(sorted(days))
-    ]
+        paths, problems = find_files(root, pattern, "data.logs")
+        days = dict.fromkeys(paths)
+    files = []
+    for i, path in enumerate(sorted(days)):
+        try:
+            files.append(LogFile(i, path, file_format(path, format), days[path]))
+        except InputError as error:
+            problems += error.problems
+    return files, problems
 
 
 def fingerprint(paths: Iterable[str], root: str) -> str:
@@ -113,30 +112,25 @@ def file_sizes(paths: Sequence[str]) -> dict[str, int]:
 
 def _files_by_day(
     root: str, pattern: str, splits: Splits, path_tells_day: bool
-) -> dict[str, int | None]:
+) -> tuple[dict[str, int | None], list[Problem]]:
     found: dict[str, int | None] = {}
-    missing: list[tuple[datetime.date, str, str]] = []
+    problems = []
     for day, split in splits.days.items():
         filled = pattern
         for part, code in _DAY_PARTS.items():
             filled = filled.replace(part, day.strftime(code))
         paths = _match(root, filled)
-        if not paths:
-            missing.append((day, split, filled))
         found.update(dict.fromkeys(paths, day.toordinal() if path_tells_day else None))
-    if missing:
-        raise InputError(
-            [
+        if not paths:
+            problems.append(
                 Problem(
                     FileSystems.join(root, filled),
                     "no such file",
                     f"the log of {day}, a day of data.{split}",
                     "Copy it there, or change the days.",
                 )
-                for day, split, filled in missing
-            ]
-        )
-    return found
+            )
+    return found, problems
 
 
 def _match(root: str, pattern: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -200,10 +200,14 @@ def merge_problems(problems: Iterable[Problem]) -> list[Problem]:
         places.setdefault(key, []).append(problem.where)
     merged = []
     for (found, expected, remedy), paths in places.items():
-        paths = sorted(set(paths))
-        more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
-        merged.append(Problem(", ".join(paths[:2]) + more, found, expected, remedy))
+        merged.append(Problem(name_some(sorted(set(paths))), found, expected, remedy))
     return sorted(merged, key=str)
+
+
+def name_some(paths: Sequence[str]) -> str:
+    """The first paths, and how many more there are."""
+    more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    return ", ".join(paths[:2]) + more
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

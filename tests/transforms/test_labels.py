@@ -33,8 +33,10 @@ _ARITHMETIC = {
 # Trees are tuples: (operator, operand, ...), a column name, or a number.
 _number = st.recursive(
     st.sampled_from(["a", "b"]) | st.integers(0, 5) | st.floats(0, 9, width=32),
-    lambda inner: st.tuples(st.sampled_from(sorted(_ARITHMETIC)), inner, inner)
-    | st.tuples(st.just("neg"), inner),
+    lambda inner: (
+        st.tuples(st.sampled_from(sorted(_ARITHMETIC)), inner, inner)
+        | st.tuples(st.just("neg"), inner)
+    ),
     max_leaves=4,
 )
 _comparison = st.tuples(st.sampled_from(sorted(_COMPARE)), _number, _number) | st.tuples(
@@ -50,8 +52,9 @@ _chained = st.tuples(
 )
 _condition = st.recursive(
     _comparison | _chained,
-    lambda inner: st.tuples(st.sampled_from(["and", "or"]), inner, inner)
-    | st.tuples(st.just("not"), inner),
+    lambda inner: (
+        st.tuples(st.sampled_from(["and", "or"]), inner, inner) | st.tuples(st.just("not"), inner)
+    ),
     max_leaves=4,
 )
 _row = st.fixed_dictionaries(

@@ -17,7 +17,12 @@ from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.enrich import load_side_table
 from transforms.ingest import Ingest, Plan, partition_count, save_tables
-from transforms.ingest_outcome import ingest_counts, ingest_problems
+from transforms.ingest_outcome import (
+    days_without_rows,
+    ingest_counts,
+    too_many_rejected,
+    unusable,
+)
 from transforms.log_files import file_sizes, open_file
 from transforms.problems import InputError
 from transforms.tally import Tally
@@ -55,18 +60,18 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     settings = Config.model_validate({"name": "logs", **json.loads(config)})
     schema = log_schema(settings)
     days = splits(settings)
-    files, table_files = find_inputs(settings)
+    found = find_inputs(settings).complete()
     tables = {
         name: load_side_table(schema, name, paths, settings.data.format, open_file)
-        for name, paths in table_files.items()
+        for name, paths in found.tables.items()
     }
     scratch = os.path.join(ingest_report.uri, "scratch")
     plan = Plan(
-        files=tuple(files),
+        files=found.files,
         schema=schema,
         splits=days,
         tables=os.path.join(scratch, "tables"),
-        partitions=partition_count(file_sizes([file.path for file in files])),
+        partitions=partition_count(file_sizes([file.path for file in found.files])),
         examples=examples.uri,
         rejected=os.path.join(ingest_report.uri, "rejected"),
         tally=os.path.join(scratch, "tally.json"),
@@ -80,19 +85,21 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         tally = Tally.from_json(file.read())
     fileio.rmtree(scratch)
 
-    problems = ingest_problems(
-        tally,
-        files,
-        schema,
-        days,
-        {name: table.columns for name, table in tables.items()},
-        settings.data.max_rejected_fraction,
-        rejected_dir,
-    )
+    table_columns = {name: table.columns for name, table in tables.items()}
+    # Where a whole file or column is at fault, that rows and days are missing follows.
+    problems = unusable(tally, schema, table_columns) or [
+        *too_many_rejected(
+            tally,
+            found.files,
+            settings.data.max_rejected_fraction,
+            f"All rejected rows are in {rejected_dir}.",
+        ),
+        *days_without_rows(tally, days),
+    ]
     if problems:
         _leave(plan.rejected, rejected_dir)
         raise InputError(problems)
-    write_json(ingest_report.uri, "counts.json", ingest_counts(tally, files, schema, days))
+    write_json(ingest_report.uri, "counts.json", ingest_counts(tally, found.files, schema, days))
     examples.splits = list(days.names)
     examples.span = days.ranges["eval"][1].toordinal() - _EPOCH
     examples.version = 0

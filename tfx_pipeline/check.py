@@ -1,0 +1,248 @@
+"""Reads a sample of the data before anything runs, and says all that is wrong with it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfx_pipeline.config import OTHER, Config
+from tfx_pipeline.inputs import find_inputs, log_schema, splits
+from transforms.enrich import SideTable, load_side_table, number_column, text_column
+from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
+from transforms.log_files import open_file
+from transforms.log_rows import LogFile, label_column, prepare_rows, unmatched_column
+from transforms.log_schema import LogSchema, column_problems, merge_problems
+from transforms.problems import InputError, Problem
+from transforms.raw_rows import RawRows
+from transforms.readers import parse_block, read_blocks
+from transforms.tally import Tally
+
+_ROWS_PER_FILE = 20_000
+_MOST_FILES = 40
+_BLOCK_BYTES = 1 << 20
+_MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a sample of the data says about a config.
+
+    Args:
+      problems: What would stop a run.
+      warnings: What would not, but is seldom meant.
+      summary: Lines about the files, the columns, the scenarios and the labels.
+    """
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    summary: tuple[str, ...]
+
+
+def check(config: Config) -> CheckResult:
+    """Checks a config against the first rows of its files.
+
+    Args:
+      config: The config.
+
+    Returns:
+      All that was found, not just the first mistake.
+    """
+    try:
+        schema = log_schema(config)
+    except InputError as error:
+        return CheckResult(error.problems, (), ())
+    found = find_inputs(config)
+    problems = list(found.problems)
+    tables: dict[str, SideTable] = {}
+    for name, paths in found.tables.items():
+        try:
+            if paths:
+                tables[name] = load_side_table(schema, name, paths, config.data.format, open_file)
+        except InputError as error:
+            problems += error.problems
+    if len(tables) < len(schema.table_keys):
+        # Without a table no label can be computed; what the log itself must hold is known.
+        problems += _missing_in_log(schema, found.files, tables)
+        return CheckResult(tuple(problems), (), ())
+    sample = _read_sample(config, schema, found.files, tables)
+    columns = {name: table.columns for name, table in tables.items()}
+    at_fault = unusable(sample.tally, schema, columns)
+    problems += at_fault
+    if not at_fault:
+        remedy = "" if sample.whole else "This is the share in a sample."
+        limit = config.data.max_rejected_fraction
+        problems += too_many_rejected(sample.tally, found.files, limit, remedy)
+        if sample.whole and found.files and not found.problems:
+            problems += days_without_rows(sample.tally, splits(config))
+    warnings: list[Problem] = []
+    if sample.rows is not None:
+        warnings = _warnings(config, schema, sample.rows, sample.tally)
+    summary = _summary(config, schema, found.files, sample)
+    return CheckResult(tuple(problems), tuple(warnings), tuple(summary))
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """First rows of the log.
+
+    Args:
+      rows: Those that can be used. None if there are none.
+      tally: Counts of all.
+      files: Files they are from.
+      whole: Whether they are all rows there are.
+    """
+
+    rows: pa.Table | None
+    tally: Tally
+    files: int
+    whole: bool
+
+
+def _read_sample(
+    config: Config, schema: LogSchema, files: Sequence[LogFile], tables: Mapping[str, SideTable]
+) -> _Sample:
+    chosen = _spread(_one_a_day(files), _MOST_FILES)
+    tally = Tally()
+    parts = []
+    whole = len(chosen) == len(files)
+    for file in chosen:
+        raws, ended = _first_rows(file, tally)
+        whole &= ended
+        for raw in raws:
+            done = prepare_rows(raw, file, schema, splits(config), tables)
+            tally.add(done.tally)
+            if done.rows is not None and done.rows.num_rows:
+                parts.append(done.rows)
+    rows = pa.concat_tables(parts) if parts else None
+    if rows is not None:
+        for entry in rows.column("day").value_counts().to_pylist():
+            day = datetime.date.fromordinal(entry["values"]).isoformat()
+            tally.count("day", day, rows=entry["counts"])
+    return _Sample(rows, tally, len(chosen), whole)
+
+
+def _first_rows(file: LogFile, tally: Tally) -> tuple[list[RawRows], bool]:
+    """The first rows of a file, and whether there are no more; its damage goes into the tally."""
+    raws: list[RawRows] = []
+    rows = 0
+    try:
+        with open_file(file.path) as stream:
+            for block in read_blocks(stream, file.path, file.format, _BLOCK_BYTES):
+                if rows >= _ROWS_PER_FILE:
+                    return raws, False
+                raws.append(parse_block(block, open_file))
+                rows += raws[-1].table.num_rows
+    except InputError as error:
+        tally.problems.update(error.problems)
+    return raws, True
+
+
+def _missing_in_log(
+    schema: LogSchema, files: Sequence[LogFile], tables: Mapping[str, SideTable]
+) -> list[Problem]:
+    tally = Tally()
+    problems = []
+    for file in _spread(_one_a_day(files), _MOST_FILES):
+        raws, _ = _first_rows(file, tally)
+        columns = {column for raw in raws for column in raw.table.column_names}
+        known = {name: table.columns for name, table in tables.items()}
+        elsewhere = columns.union(schema.log_only, *known.values())
+        known["that cannot be read"] = tuple(schema.uses.keys() - elsewhere)
+        problems += column_problems(schema, file.path, columns, known)
+    return merge_problems([*tally.problems, *problems])
+
+
+def _one_a_day(files: Sequence[LogFile]) -> list[LogFile]:
+    """The first file of every day, where the paths tell the day."""
+    days: dict[object, LogFile] = {}
+    for file in files:
+        days.setdefault(file.path if file.day is None else file.day, file)
+    return list(days.values())
+
+
+def _spread(files: Sequence[LogFile], most: int) -> list[LogFile]:
+    """At most so many files, evenly among all, the first and the last with them."""
+    if len(files) <= most:
+        return list(files)
+    return [files[round(i * (len(files) - 1) / (most - 1))] for i in range(most)]
+
+
+def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -> list[Problem]:
+    found = []
+    present = set(rows.column(text_column(schema.scenario)).unique().to_pylist())
+    absent = [value for value in config.scenario.values if value not in present]
+    if absent:
+        found.append(
+            Problem(
+                "scenario.values",
+                f"{', '.join(absent)}, which no row of the sample has in `{schema.scenario}`",
+                "scenarios that occur",
+                f"There are: {', '.join(sorted(present)[:_MOST_SHOWN])}.",
+            )
+        )
+    for task in schema.labels:
+        labels = rows.column(label_column(task)).unique().to_pylist()
+        if len(labels) == 1:
+            found.append(
+                Problem(
+                    f"tasks.{task}.label",
+                    f"{'positives' if labels[0] else 'negatives'} only in the sample",
+                    "rows of both kinds",
+                )
+            )
+    targets = {c: (text_column(c), "features.categorical") for c in schema.categorical}
+    targets |= {c: (number_column(c), "features.numeric") for c in schema.numeric}
+    for column, (target, key) in targets.items():
+        if rows.column(target).null_count == rows.num_rows:
+            found.append(
+                Problem(key, f"no value of `{column}` in the sample", "a feature that varies")
+            )
+    for table in schema.table_keys:
+        unmatched = pc.sum(rows.column(unmatched_column(table))).as_py()
+        share = unmatched / rows.num_rows
+        if unmatched:
+            found.append(
+                Problem(
+                    f"data.tables.{table}",
+                    f"no key for {unmatched} of {rows.num_rows} rows ({share:.1%})",
+                    "a key for every row; the features of the others are missing",
+                )
+            )
+    rejected = tally.of("rejected")
+    if rejected:
+        commonest = max(rejected, key=lambda reason: rejected[reason])
+        found.append(
+            Problem(
+                "the log",
+                f"{sum(rejected.values())} rows that cannot be used, most because {commonest}",
+                "none, though a run puts up with so many",
+            )
+        )
+    return found
+
+
+def _summary(
+    config: Config, schema: LogSchema, files: Sequence[LogFile], sample: _Sample
+) -> list[str]:
+    read = sum(sample.tally.of("read").values())
+    amount = "all of them" if sample.whole else f"a sample from {sample.files} of them"
+    lines = [
+        f"{len(files)} log files, {len(schema.table_keys)} joined tables; "
+        f"{read:,} rows read, {amount}",
+        f"{len(schema.uses)} columns: {len(schema.categorical)} categorical and "
+        f"{len(schema.numeric)} numeric features, {len(schema.labels)} labels",
+    ]
+    if sample.rows is None:
+        return lines
+    counts = sample.rows.column(text_column(schema.scenario)).value_counts().to_pylist()
+    shares = {entry["values"]: entry["counts"] / sample.rows.num_rows for entry in counts}
+    listed = [(value, shares.pop(value, 0.0)) for value in config.scenario.values]
+    listed.append((f"{OTHER} ({len(shares)} values)", sum(shares.values())))
+    lines.append("scenarios: " + ", ".join(f"{name} {share:.1%}" for name, share in listed))
+    rates = {t: pc.mean(sample.rows.column(label_column(t))).as_py() for t in schema.labels}
+    lines.append("positives: " + ", ".join(f"{task} {rate:.2%}" for task, rate in rates.items()))
+    return lines
