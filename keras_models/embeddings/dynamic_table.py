@@ -236,16 +236,15 @@ class DynamicTable(tf.Module):
         age = (tf.cast(now, tf.float64) - self._score_origin) / self.half_life
 
         def rescale() -> tf.Tensor:
-            factor = tf.cast(tf.pow(tf.constant(2.0, tf.float64), -age), tf.float32)
             # A live slot keeps a positive score, however old: zero means empty.
-            faded = tf.maximum(self.scores * factor, _SMALLEST)
+            faded = tf.maximum(_scaled(self.scores, 2.0**-age), _SMALLEST)
             self.scores.assign(tf.where(self.scores > 0, faded, 0.0))
-            self.sketch.cells.assign(self.sketch.cells * factor)
+            self.sketch.cells.assign(_scaled(self.sketch.cells, 2.0**-age))
             self._score_origin.assign(tf.cast(now, tf.float64))
             return tf.constant(1.0)
 
         def keep() -> tf.Tensor:
-            return tf.cast(tf.pow(tf.constant(2.0, tf.float64), age), tf.float32)
+            return tf.cast(2.0**age, tf.float32)
 
         return tf.cond(age > _RESCALE_EXPONENT, rescale, keep)
 
@@ -339,6 +338,11 @@ class DynamicTable(tf.Module):
 def _variable(value: tf.Tensor, name: str) -> tf.Variable:
     # Not trainable: the table applies its own optimizer, and none may densify its gradients.
     return tf.Variable(value, trainable=False, name=name)
+
+
+def _scaled(values: tf.Variable, factor: tf.Tensor) -> tf.Tensor:
+    # The factor alone may be too small for a float32.
+    return tf.cast(tf.cast(values, tf.float64) * factor, tf.float32)
 
 
 def _require(name: str, value: float, holds: bool, expected: str) -> None:

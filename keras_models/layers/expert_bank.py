@@ -25,7 +25,10 @@ class ExpertBank(keras.layers.Layer):
             raise ValueError(f"`units` should name at least one width. Received: units={units}")
         self.num_experts = num_experts
         self.units = list(units)
-        self._layers = [StackedDense(num_experts, width, "relu") for width in units]
+        self._layers = [
+            StackedDense(num_experts, width, "relu", name=f"layer_{i}")
+            for i, width in enumerate(units, start=1)
+        ]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Applies the experts.

@@ -23,7 +23,10 @@ class Tower(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_tasks = num_tasks
         self.units = list(units)
-        self._layers = [StackedDense(num_tasks, width, "relu") for width in units]
+        self._layers = [
+            StackedDense(num_tasks, width, "relu", name=f"layer_{i}")
+            for i, width in enumerate(units, start=1)
+        ]
         self._logit = StackedDense(num_tasks, 1, name="logit")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
