@@ -7,6 +7,7 @@ a writer stored it as 7.0 because the column has gaps.
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,24 @@ def to_number(column: pa.Array | pa.ChunkedArray) -> Cells:
         bad |= infinite
         values = pa.array(numbers, mask=~np.isfinite(numbers))
     return Cells(values, bad if bad.any() else None)
+
+
+def show_rows(table: pa.Table) -> list[str]:
+    """Rows as JSON for people to read, whatever their cells hold."""
+    # As bytes, for Parquet may hold texts that are not UTF-8.
+    types = [pa.binary() if pa.types.is_string(t) else t for t in table.schema.types]
+    rows = table.cast(pa.schema(list(zip(table.schema.names, types, strict=True)))).to_pylist()
+    return [json.dumps(row, ensure_ascii=False, default=_readable) for row in rows]
+
+
+def show_cell(column: pa.Array | pa.ChunkedArray, position: int) -> str:
+    """One cell for people to read, as JSON."""
+    (row,) = show_rows(pa.table({"": column.slice(position, 1)}))
+    return row.removeprefix('{"": ').removesuffix("}")
+
+
+def _readable(value: object) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:

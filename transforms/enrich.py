@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.cells import is_scalar, to_number, to_text
+from transforms.cells import is_scalar, show_cell, to_number, to_text
 from transforms.log_schema import LogSchema, did_you_mean, merge_problems
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
@@ -86,6 +86,7 @@ def load_side_table(
         problems += [
             Problem(path, f"no column `{c}`, which other files of table {name} have", "one")
             for c in sorted((everything & schema.uses.keys()) - found_here)
+            if found_here
         ]
     if not problems:
         rows = pa.concat_tables(parts, promote=True).combine_chunks()
@@ -147,11 +148,11 @@ def _typed(
         typed[target], bad = read(cells)
         bad = np.zeros(len(cells), bool) if bad is None else bad
         bad |= raw.nested.get(column, False)
-        kind = "numbers" if read is to_number else "text in UTF-8"
+        kind = "numbers" if read is to_number else "single texts in UTF-8"
         problems += [
             Problem(
                 f"{path}, row {raw.numbers[i]}",
-                f"{cells[i].as_py()!r} in `{column}`",
+                f"{show_cell(cells, int(i))} in `{column}`",
                 f"{kind}, for {', '.join(schema.uses[column])}",
             )
             for i in np.flatnonzero(bad)[:_SHOWN]

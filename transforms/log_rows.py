@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.cells import is_scalar, to_number, to_text
+from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
 from transforms.days import OUT_OF_RANGE, Splits, parse_days
 from transforms.dedupe import key_hashes, row_hashes
 from transforms.enrich import SideTable, join, number_column, text_column
@@ -169,8 +167,8 @@ class _Rejections:
 
     def add_all(self, work: _Work) -> None:
         found = np.flatnonzero(work.reasons)
-        for i, row in zip(found, _as_python(work.raw.table.take(pa.array(found))), strict=True):
-            text = json.dumps(row, ensure_ascii=False, default=_shown)
+        texts = show_rows(work.raw.table.take(pa.array(found)))
+        for i, text in zip(found, texts, strict=True):
             self.add(int(work.raw.numbers[i]), work.reason_texts[work.reasons[i]], text)
 
     def table(self) -> pa.Table:
@@ -285,8 +283,7 @@ class _Work:
         self.tally.count("cells", *what, rows=len(cells) - cells.null_count)
         if bad is not None and bad.any():
             first = int(np.flatnonzero(bad)[0])
-            (cell,) = _as_python(pa.table({"": cells.slice(first, 1)}))
-            shown = json.dumps(cell[""], ensure_ascii=False, default=_shown)[:_SHOWN_CHARACTERS]
+            shown = show_cell(cells, first)[:_SHOWN_CHARACTERS]
             example = Example(self.file.index, int(self.raw.numbers[first]), shown)
             self.tally.count("bad_cells", *what, rows=int(bad.sum()), example=example)
 
@@ -296,14 +293,3 @@ def _take(raw: RawRows, positions: np.ndarray) -> RawRows:
         return raw
     nested = {column: mask[positions] for column, mask in raw.nested.items()}
     return RawRows(raw.table.take(pa.array(positions)), raw.numbers[positions], (), nested)
-
-
-def _as_python(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows as dicts, texts as bytes: Parquet may hold texts that are not UTF-8."""
-    types = [pa.binary() if pa.types.is_string(t) else t for t in table.schema.types]
-    names = table.schema.names
-    return table.cast(pa.schema(list(zip(names, types, strict=True)))).to_pylist()
-
-
-def _shown(value: object) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)

@@ -161,13 +161,13 @@ def column_problems(
                 )
             )
         elif column in schema.log_only and column not in log_columns:
-            elsewhere = f", only in {places[0]}," if places else ""
+            known = f"It is in {places[0]}, where it cannot serve for this." if places else ""
             problems.append(
                 Problem(
                     path,
-                    f"no column `{column}`{elsewhere} in the log",
+                    f"no column `{column}` in the log",
                     f"one, {needed_for}",
-                    did_you_mean(column, log_columns),
+                    known or did_you_mean(column, log_columns),
                 )
             )
         elif not places:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.cells import is_scalar, to_number, to_text
+from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,17 @@ def test_numbers(stored, numbers, bad):
     assert cells.values.to_pylist() == numbers
     assert cells.values.type == pa.float64()
     assert (cells.bad if bad is None else cells.bad.tolist()) == bad
+
+
+def test_cells_for_people():
+    table = pa.table({"a": [b"\xff", None], "b": [0, 1], "c": [[1.5], []]})
+    assert show_rows(table) == [
+        '{"a": "\ufffd", "b": 0, "c": [1.5]}',
+        '{"a": null, "b": 1, "c": []}',
+    ]
+    assert show_cell(table.column("a"), 0) == '"\ufffd"'
+    invalid = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    assert show_cell(invalid, 0) == '"\ufffd"'
 
 
 def test_lists_are_no_cells():
