@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfx_pipeline.config import OTHER, Config
-from tfx_pipeline.inputs import find_inputs, log_schema, splits
+from tfx_pipeline.inputs import Inputs, find_inputs, log_schema, splits
 from transforms.enrich import SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
 from transforms.log_files import open_file
@@ -81,7 +81,7 @@ def check(config: Config) -> CheckResult:
     warnings: list[Problem] = []
     if sample.rows is not None:
         warnings = _warnings(config, schema, sample.rows, sample.tally)
-    summary = _summary(config, schema, found.files, sample)
+    summary = _summary(config, schema, found, sample)
     return CheckResult(tuple(problems), tuple(warnings), tuple(summary))
 
 
@@ -225,16 +225,15 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
     return found
 
 
-def _summary(
-    config: Config, schema: LogSchema, files: Sequence[LogFile], sample: _Sample
-) -> list[str]:
+def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) -> list[str]:
     read = sum(sample.tally.of("read").values())
-    amount = "all of them" if sample.whole else f"a sample from {sample.files} of them"
+    amount = "all there are" if sample.whole else f"a sample of {sample.files} files"
+    table_files = sum(map(len, found.tables.values()))
     lines = [
-        f"{len(files)} log files, {len(schema.table_keys)} joined tables; "
-        f"{read:,} rows read, {amount}",
-        f"{len(schema.uses)} columns: {len(schema.categorical)} categorical and "
-        f"{len(schema.numeric)} numeric features, {len(schema.labels)} labels",
+        f"files: {len(found.files)} of the log, {table_files} of joined tables; "
+        f"rows read: {read:,}, {amount}",
+        f"columns: {len(schema.uses)}, with {len(schema.categorical)} categorical and "
+        f"{len(schema.numeric)} numeric features",
     ]
     if sample.rows is None:
         return lines

@@ -6,6 +6,7 @@ import collections
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from tfx_pipeline.components.log_example_gen import LogExampleGen, fingerprint_i
 from tfx_pipeline.config import Config, load_config
 from transforms.problems import InputError
 
+_ROOT = Path(__file__).resolve().parents[3]
 _RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 
 _CONFIG = """
@@ -324,7 +326,7 @@ def test_uses_that_contradict_each_other(logs, tmp_path):
 
 @pytest.mark.kuairand
 def test_counts_of_the_real_slice(kuairand_dir, tmp_path):
-    settings = load_config("configs/kuairand.yaml", [f"data.path={kuairand_dir}"])
+    settings = load_config(_ROOT / "configs" / "kuairand.yaml", [f"data.path={kuairand_dir}"])
     examples, counts = run(settings, tmp_path)
 
     assert counts["read"] == 198_895

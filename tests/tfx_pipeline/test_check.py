@@ -1,0 +1,180 @@
+"""The check of a config against a sample of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tfx_pipeline.check
+from tfx_pipeline.check import check
+from tfx_pipeline.config import Config, load_config
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+_CONFIG = """
+name: small
+data:
+  logs: "{YYYY}-{MM}-{DD}.csv"
+  event_key: [user_id, time_ms]
+  event_time: time_ms
+  user: user_id
+  tables: {item: {files: item.csv, key: item_id}}
+  train: 2024-01-01
+  valid: 2024-01-02
+  eval: 2024-01-03
+features: {categorical: [user_id, item_id, author], numeric: [play_ms]}
+scenario: {column: tab, values: [feed, search]}
+tasks: {click: {label: is_click == 1}, long: {label: play_ms > duration}}
+"""
+_HEADER = "user_id,item_id,time_ms,tab,is_click,play_ms"
+
+
+@pytest.fixture
+def logs(tmp_path):
+    for day in (1, 2, 3):
+        rows = [
+            f"{u},{u % 4},{1000 * day + u},{'search' if u % 4 else 'feed'},{u % 2},{u}"
+            for u in range(40)
+        ]
+        write_day(tmp_path, day, rows)
+    items = [f"{item},a{item},{10 * item}" for item in range(4)]
+    (tmp_path / "item.csv").write_text("\n".join(["item_id,author,duration", *items]))
+    return tmp_path
+
+
+def write_day(folder, day, rows, header=_HEADER):
+    (folder / f"2024-01-0{day}.csv").write_text("\n".join([header, *rows, ""]))
+
+
+def read_day(folder, day):
+    return (folder / f"2024-01-0{day}.csv").read_text().splitlines()[1:]
+
+
+def config(folder, **changes) -> Config:
+    raw = yaml.safe_load(_CONFIG)
+    raw["data"]["path"] = str(folder)
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        raw[section][name] = value
+    return Config.model_validate(raw)
+
+
+def test_good_data(logs):
+    result = check(config(logs))
+    assert result.problems == ()
+    assert result.warnings == ()
+    assert result.summary == (
+        "files: 3 of the log, 1 of joined tables; rows read: 120, all there are",
+        "columns: 8, with 3 categorical and 1 numeric features",
+        "scenarios: feed 25.0%, search 75.0%, other (0 values) 0.0%",
+        "positives: click 50.00%, long 60.00%",
+    )
+
+
+def test_all_that_is_wrong_is_said_at_once(logs):
+    (logs / "2024-01-02.csv").unlink()
+    write_day(logs, 3, read_day(logs, 3), _HEADER.replace("play_ms", "play_time"))
+    settings = config(logs, tasks__click={"label": "is_clik == 1"})
+    assert [str(p) for p in check(settings).problems] == [
+        f"{logs}/2024-01-02.csv: found no such file; expected the log of 2024-01-02, a day of "
+        "data.valid. Copy it there, or change the days.",
+        f"{logs}/2024-01-01.csv, {logs}/2024-01-03.csv: found no column `is_clik` in the log or "
+        "its tables; expected one, for tasks.click.label. Did you mean `is_click`?",
+        f"{logs}/2024-01-03.csv: found no column `play_ms` in the log or its tables; expected one, "
+        "for features.numeric, tasks.long.label. Did you mean `play_time`?",
+    ]
+
+
+def test_a_table_that_is_missing(logs):
+    (logs / "item.csv").unlink()
+    (problem,) = check(config(logs)).problems
+    assert problem.where == f"{logs}/item.csv"
+
+
+def test_a_table_at_fault_does_not_hide_what_the_log_lacks(logs):
+    (logs / "item.csv").write_text("item_id,author,duration\n1,a,5\n1,a,5\n")
+    write_day(logs, 3, read_day(logs, 3), _HEADER.replace("time_ms", "time"))
+    said = [str(p) for p in check(config(logs)).problems]
+    assert len(said) == 2
+    assert said[0].startswith(f"{logs}/item.csv: found 1 values of `item_id` more than once")
+    assert said[1].startswith(f"{logs}/2024-01-03.csv: found no column `time_ms` in the log")
+
+
+def test_types_and_damage(logs):
+    write_day(logs, 1, [row.rsplit(",", 1)[0] + ",long" for row in read_day(logs, 1)])
+    (logs / "2024-01-03.csv").write_bytes("x".encode("utf-16"))
+    said = [str(p) for p in check(config(logs)).problems]
+    assert len(said) == 2
+    assert said[0].startswith(f"{logs}/2024-01-01.csv: found nothing in column `play_ms` that is a")
+    assert said[1].startswith(f"{logs}/2024-01-03.csv: found a first line that is not UTF-8")
+
+
+def test_rows_that_cannot_be_used_are_warned_of_until_they_are_too_many(logs):
+    write_day(logs, 1, [*read_day(logs, 1), "broken"])
+    result = check(config(logs))
+    assert result.problems == ()
+    (warning,) = result.warnings
+    assert str(warning).startswith("the log: found 1 rows that cannot be used, most because wrong")
+    write_day(logs, 1, [*read_day(logs, 1), "broken", "broken"])
+    (problem,) = check(config(logs)).problems
+    assert "found 3 of 123 rows (2.4%) that cannot be used" in str(problem)
+
+
+def test_warnings(logs):
+    rows = [row.replace("search", "other").replace(",feed,", ",home,") for row in read_day(logs, 1)]
+    rows = [",".join([*row.split(",")[:4], "0", ""]) for row in rows]
+    rows.append("1,99,5,home,0,")
+    for day in (1, 2, 3):
+        write_day(logs, day, rows)
+    (logs / "item.csv").write_text("item_id,author,duration\n0,,1\n1,,1\n2,,1\n3,,1\n")
+    result = check(config(logs, tasks__long={"label": "is_click == 0"}))
+    said = [str(w) for w in result.warnings]
+    assert said == [
+        "scenario.values: found feed, search, which no row of the sample has in `tab`; expected "
+        "scenarios that occur. There are: home, other.",
+        "tasks.click.label: found negatives only in the sample; expected rows of both kinds.",
+        "tasks.long.label: found positives only in the sample; expected rows of both kinds.",
+        "features.categorical: found no value of `author` in the sample; expected a feature that "
+        "varies.",
+        "features.numeric: found no value of `play_ms` in the sample; expected a feature that "
+        "varies.",
+        "data.tables.item: found no key for 3 of 123 rows (2.4%); expected a key for every row; "
+        "the features of the others are missing.",
+    ]
+
+
+def test_a_day_that_a_column_does_not_hold(logs):
+    for day in (1, 2, 3):
+        rows = [f"{row},2024010{min(day, 2)}" for row in read_day(logs, day)]
+        write_day(logs, day, rows, f"{_HEADER},date")
+    by_column = {"column": "date", "format": "%Y%m%d"}
+    settings = config(logs, data__day=by_column, data__logs="2024*.csv")
+    (problem,) = check(settings).problems
+    assert str(problem).startswith("data.eval: found no usable row of 2024-01-03 in the log")
+
+
+def test_only_a_sample_is_read(logs, monkeypatch):
+    monkeypatch.setattr(tfx_pipeline.check, "_ROWS_PER_FILE", 5)
+    monkeypatch.setattr(tfx_pipeline.check, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(tfx_pipeline.check, "_MOST_FILES", 2)
+    result = check(config(logs))
+    assert result.problems == ()
+    assert result.summary[0].endswith("a sample of 2 files")
+    read = int(result.summary[0].split("rows read: ")[1].split(",")[0])
+    assert 10 <= read < 80
+
+
+def test_uses_that_contradict_each_other(logs):
+    (problem,) = check(config(logs, features__numeric=["tab"])).problems
+    assert problem.where == "features.numeric"
+
+
+@pytest.mark.kuairand
+def test_the_real_slice(kuairand_dir):
+    result = check(load_config(_ROOT / "configs" / "kuairand.yaml", [f"data.path={kuairand_dir}"]))
+    assert result.problems == ()
+    assert result.warnings == ()
+    assert result.summary[0].endswith("rows read: 198,895, all there are")
+    assert result.summary[2].startswith("scenarios: 1 75.7%, 0 8.9%, 4 5.9%, 2 2.9%, 6 5.1%, ")
