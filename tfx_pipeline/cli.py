@@ -221,23 +221,28 @@ def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
             raise
         except Exception as error:
             logging.getLogger(__name__).exception("The run failed")
-            console.print(f"[red]failed[/red] {escape(_last_line(error))}", highlight=False)
+            console.print(f"[red]failed[/red] {escape(_first_line(error))}", highlight=False)
             console.print(f"Everything that was printed is in {log_file}", highlight=False)
             raise typer.Exit(1) from error
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 @contextmanager
 def _explain_errors() -> Iterator[None]:
-    """Prints every problem of an InputError, and ends with status 2."""
+    """Prints what is wrong with the input, and ends with status 2."""
     try:
         yield
     except InputError as error:
         _print_problems(error.problems)
+        raise typer.Exit(2) from error
+    except (ValueError, OSError) as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"[red]error[/red] {escape(str(error))}", highlight=False
+        )
         raise typer.Exit(2) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,7 +15,6 @@ POOL = "*"
 """The scenario of a cell that pools all rows."""
 
 SCENARIO_FEATURE = "_scenario"
-USER_SCENARIO_FEATURE = "_user_scenario"
 
 
 def eval_config(config: Config) -> tfma.EvalConfig:
@@ -23,35 +23,6 @@ def eval_config(config: Config) -> tfma.EvalConfig:
     It holds no thresholds: TFMA compares point estimates only and knows no cell that
     is too small to judge, so the Gate is the one that judges.
     """
-    specs = []
-    for task in config.tasks:
-        specs.append(
-            tfma.MetricsSpec(
-                output_names=[task],
-                metrics=[
-                    tfma.MetricConfig(class_name=name)
-                    for name in ("ExampleCount", "AUC", "BinaryCrossEntropy", "Calibration")
-                ]
-                + [
-                    tfma.MetricConfig(class_name="MeanLabel"),
-                    tfma.MetricConfig(class_name="CalibrationPlot", config='{"num_buckets": 20}'),
-                ],
-            )
-        )
-        for name, key in (("gauc_pool", config.data.user), ("gauc_cell", USER_SCENARIO_FEATURE)):
-            specs.append(
-                tfma.MetricsSpec(
-                    output_names=[task],
-                    query_key=key,
-                    metrics=[
-                        tfma.MetricConfig(
-                            class_name="GAUC",
-                            module="tfx_pipeline.gauc",
-                            config=f'{{"name": "{name}"}}',
-                        )
-                    ],
-                )
-            )
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -59,7 +30,18 @@ def eval_config(config: Config) -> tfma.EvalConfig:
             )
         ],
         slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[SCENARIO_FEATURE])],
-        metrics_specs=specs,
+        metrics_specs=[
+            tfma.MetricsSpec(
+                output_names=list(config.tasks),
+                metrics=[
+                    tfma.MetricConfig(
+                        class_name="CellMetrics",
+                        module="tfx_pipeline.cell_metrics",
+                        config=json.dumps({"user_feature": config.data.user}),
+                    )
+                ],
+            )
+        ],
     )
 
 
@@ -136,30 +118,31 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
 
 
 def _to_cell(task: str, scenario: str, metrics: dict[str, float]) -> Cell:
-    examples = round(metrics["example_count"])
-    positives = round(metrics["mean_label"] * examples)
-    gauc = metrics.get("gauc_pool" if scenario == POOL else "gauc_cell")
-    cell = Cell(task, scenario, examples, positives)
+    examples, positives = round(metrics["cell_examples"]), round(metrics["cell_positives"])
+    cell = Cell(
+        task,
+        scenario,
+        examples,
+        positives,
+        auc=_finite(metrics["cell_auc"]),
+        gauc=_finite(metrics["cell_gauc"]),
+        logloss=_finite(metrics["cell_logloss"]),
+        calibration=_finite(metrics["cell_calibration"]),
+    )
     one_class = f"all {examples} labels are {'positive' if positives else 'negative'}"
-    if 0 < positives < examples:
-        cell.auc = _finite(metrics.get("auc"))
-        cell.ci = (
-            auc_interval(cell.auc, positives, cell.negatives) if cell.auc is not None else None
-        )
-    else:
+    if cell.auc is None:
         cell.why_null |= {"auc": one_class, "ci": one_class}
-    cell.gauc = _finite(gauc)
+    else:
+        cell.ci = auc_interval(cell.auc, positives, cell.negatives)
     if cell.gauc is None:
         cell.why_null["gauc"] = "no user has both positive and negative labels"
-    cell.logloss = _finite(metrics.get("binary_crossentropy"))
-    cell.calibration = _finite(metrics.get("calibration")) if positives else None
     if cell.calibration is None:
         cell.why_null["calibration"] = one_class
     return cell
 
 
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def auc_interval(auc: float, positives: int, negatives: int) -> list[float]:
