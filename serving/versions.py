@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import filecmp
 import os
 import shutil
 import time
@@ -27,8 +28,9 @@ def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
     """Copies a SavedModel into the base folder as its newest version.
 
     The number is the time in Unix seconds, or one more than the newest version where
-    that is greater. Pushes into one base folder, from any process of the host, wait
-    for each other.
+    that is greater. A model that is, byte for byte, the newest version already is not
+    copied again. Pushes into one base folder, from any process of the host, wait for
+    each other.
 
     Args:
       model_dir: Folder of the SavedModel.
@@ -36,7 +38,7 @@ def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
       keep: Versions to keep, the new one included; older ones are removed.
 
     Returns:
-      The new version's number.
+      The model's version number.
 
     Raises:
       ValueError: if `model_dir` is no SavedModel or `keep` is less than 1.
@@ -52,6 +54,8 @@ def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
         for stale in base.glob(f"{_HIDDEN}*"):
             shutil.rmtree(stale)
         before = _numbers(base)
+        if before and _same(source, base / str(before[-1])):
+            return before[-1]
         version = max([int(time.time()), *(number + 1 for number in before)])
         beside = base / f"{_HIDDEN}{version}"
         shutil.copytree(source, beside, copy_function=_copy)
@@ -90,6 +94,17 @@ def _numbers(base: Path) -> list[int]:
             )
     except FileNotFoundError:
         return []
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    files = [
+        sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        for folder in (one, other)
+    ]
+    return files[0] == files[1] and not any(
+        filecmp.cmpfiles(one, other, files[0], shallow=False)[1:]
+    )
 
 
 @contextlib.contextmanager

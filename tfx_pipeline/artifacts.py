@@ -54,3 +54,25 @@ def write_json(uri: str, name: str, value: Any) -> None:
     """Writes one JSON file into an artifact."""
     with fileio.open(os.path.join(uri, name), "w") as f:
         f.write(json.dumps(value, allow_nan=False))
+
+
+def publish(source: str, destination: str) -> None:
+    """Copies a flat folder beside its place, then swaps it in, so that nobody sees half of it.
+
+    Args:
+      source: Folder or URI; counts as empty if it does not exist.
+      destination: Folder or URI; replaced.
+    """
+    place = destination.rstrip("/")
+    draft, old = f"{place}.new", f"{place}.old"
+    for leftover in (draft, old):
+        if fileio.exists(leftover):
+            fileio.rmtree(leftover)
+    fileio.makedirs(draft)
+    for name in fileio.listdir(source) if fileio.exists(source) else []:
+        fileio.copy(os.path.join(source, name), os.path.join(draft, name))
+    if fileio.exists(place):
+        fileio.rename(place, old)
+    fileio.rename(draft, place)
+    if fileio.exists(old):
+        fileio.rmtree(old)

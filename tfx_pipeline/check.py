@@ -21,7 +21,7 @@ from transforms.raw_rows import RawRows
 from transforms.readers import parse_block, read_blocks
 from transforms.tally import Tally
 
-_ROWS_PER_FILE = 20_000
+_ROWS_PER_FILE = 25_000
 _MOST_FILES = 40
 _BLOCK_BYTES = 1 << 20
 _MOST_SHOWN = 20
@@ -128,17 +128,28 @@ def _read_sample(
 def _first_rows(file: LogFile, tally: Tally) -> tuple[list[RawRows], bool]:
     """The first rows of a file, and whether there are no more; its damage goes into the tally."""
     raws: list[RawRows] = []
-    rows = 0
+    left = _ROWS_PER_FILE
     try:
         with open_file(file.path) as stream:
             for block in read_blocks(stream, file.path, file.format, _BLOCK_BYTES):
-                if rows >= _ROWS_PER_FILE:
+                if left <= 0:
                     return raws, False
-                raws.append(parse_block(block, open_file))
-                rows += raws[-1].table.num_rows
+                raw = parse_block(block, open_file)
+                raws.append(_head(raw, left))
+                left -= raw.table.num_rows
+        return raws, left >= 0
     except InputError as error:
         tally.problems.update(error.problems)
     return raws, True
+
+
+def _head(raw: RawRows, rows: int) -> RawRows:
+    if raw.table.num_rows <= rows:
+        return raw
+    numbers = raw.numbers[:rows]
+    broken = tuple(row for row in raw.broken if row.row <= numbers[-1])
+    nested = {column: mask[:rows] for column, mask in raw.nested.items()}
+    return RawRows(raw.table.slice(0, rows), numbers, broken, nested)
 
 
 def _missing_in_log(

@@ -78,7 +78,9 @@ def run(
         settings = load_config(config, overrides)
         workdir = workdir or Path("runs") / settings.name
         with exclusive(workdir), _output(workdir, verbose) as console:
-            console.print(f"[bold]{settings.name}[/bold] in {workdir}", highlight=False)
+            console.print(
+                f"[bold]{settings.name}[/bold] in {workdir}", highlight=False, soft_wrap=True
+            )
             with console.status("Starting …"):
                 from tfx_pipeline.runners import local
             with component_lines(console):
@@ -102,9 +104,11 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     with _explain_errors():
         result = check_data(load_config(config, overrides))
     for line in result.summary:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     for warning in result.warnings:
-        console.print(f"[yellow]warning[/yellow] {escape(str(warning))}", highlight=False)
+        console.print(
+            f"[yellow]warning[/yellow] {escape(str(warning))}", highlight=False, soft_wrap=True
+        )
     if result.problems:
         _print_problems(result.problems)
         raise typer.Exit(2)
@@ -187,13 +191,17 @@ def predict(
 
     Columns that a row leaves out count as missing.
     """
-    from serving.client import Client
+    from serving.client import Client, PredictError
 
     texts = rows or [line for line in sys.stdin if line.strip()]
     with _explain_errors():
         parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
-        with Client(address, timeout=timeout) as client:
-            scores = client.predict(model, parsed)
+        try:
+            with Client(address, timeout=timeout) as client:
+                scores = client.predict(model, parsed)
+        except PredictError as error:
+            _print_error(str(error))
+            raise typer.Exit(1) from error
     if as_json:
         for i in range(len(parsed)):
             print(json.dumps({task: float(values[i]) for task, values in scores.items()}))
@@ -221,8 +229,12 @@ def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
             raise
         except Exception as error:
             logging.getLogger(__name__).exception("The run failed")
-            console.print(f"[red]failed[/red] {escape(_first_line(error))}", highlight=False)
-            console.print(f"Everything that was printed is in {log_file}", highlight=False)
+            console.print(
+                f"[red]failed[/red] {escape(_first_line(error))}", highlight=False, soft_wrap=True
+            )
+            console.print(
+                f"Everything that was printed is in {log_file}", highlight=False, soft_wrap=True
+            )
             raise typer.Exit(1) from error
 
 
@@ -240,22 +252,25 @@ def _explain_errors() -> Iterator[None]:
         _print_problems(error.problems)
         raise typer.Exit(2) from error
     except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"[red]error[/red] {escape(str(error))}", highlight=False
-        )
+        _print_error(str(error))
         raise typer.Exit(2) from error
 
 
+def _print_error(text: str) -> None:
+    Console(stderr=True).print(f"[red]error[/red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def _print_problems(problems: Sequence[Problem]) -> None:
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True)
     for problem in problems:
         console.print(
             f"[red]error[/red] [bold]{escape(problem.where)}[/bold]\n"
             f"  found     {escape(problem.found)}\n  expected  {escape(problem.expected)}",
             highlight=False,
+            soft_wrap=True,
         )
         if problem.remedy:
-            console.print(f"  {escape(problem.remedy)}", highlight=False)
+            console.print(f"  {escape(problem.remedy)}", highlight=False, soft_wrap=True)
 
 
 def _print_outcome(
@@ -263,19 +278,21 @@ def _print_outcome(
 ) -> None:
     failed = {(f["task"], f["scenario"]) for f in summary["gate"]["failures"]}
     with_ceiling = any(cell["auc_ceiling"] is not None for cell in summary["metrics"])
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("task", "scenario"):
-        table.add_column(name)
-    columns = ["rows", "positives", "AUC", *(["ceiling"] if with_ceiling else [])]
-    for name in [*columns, "GAUC", "calibration"]:
-        table.add_column(name, justify="right")
-    table.add_column("gate")
+        table.add_column(name, no_wrap=True)
+    columns = ["rows", "positive", "AUC", *(["ceiling"] if with_ceiling else [])]
+    for name in [*columns, "GAUC", "calib."]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("gate", no_wrap=True)
     previous = None
     for cell in summary["metrics"]:
         if previous not in (None, cell["task"]):
             table.add_section()
         previous = cell["task"]
-        verdict = "[green]holds[/green]" if cell["status"] == "judged" else "[dim]not judged[/dim]"
+        verdict = (
+            "[green]holds[/green]" if cell["status"] == "judged" else "[yellow]too few[/yellow]"
+        )
         if (cell["task"], cell["scenario"]) in failed:
             verdict = "[red]fails[/red]"
         table.add_row(
@@ -296,6 +313,7 @@ def _print_outcome(
         f"{data['eval']:,} eval; {data['duplicates']:,} duplicates, {data['rejected']:,} rejected, "
         f"{data['out_of_range']:,} of other days",
         highlight=False,
+        soft_wrap=True,
     )
     for failure in summary["gate"]["failures"]:
         console.print(
@@ -303,16 +321,22 @@ def _print_outcome(
             f"{failure['metric']} {_number(failure['value'], 4)} against "
             f"{_number(failure['threshold'], 4)}",
             highlight=False,
+            soft_wrap=True,
         )
     if summary["gate"]["blessed"]:
         console.print(
             f"[green]blessed[/green], version {summary['pushed_version']} in "
             f"{workdir / 'serving' / summary['model']}",
             highlight=False,
+            soft_wrap=True,
         )
     else:
-        console.print("[red]not blessed[/red], nothing was pushed", highlight=False)
-    console.print(f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s", highlight=False)
+        console.print("[red]not blessed[/red], nothing was pushed", highlight=False, soft_wrap=True)
+    console.print(
+        f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -64,7 +64,8 @@ def _read(store: mlmd.MetadataStore, execution: pb.Execution, node_type: int) ->
     artifacts = {
         a.id: a for a in store.get_artifacts_by_id([event.artifact_id for event in events])
     }
-    outputs, properties = {}, {}
+    outputs: dict[str, str] = {}
+    properties: dict[str, dict[str, int | float | str]] = {}
     for event in events:
         key = next((step.key for step in event.path.steps if step.HasField("key")), "")
         artifact = artifacts[event.artifact_id]

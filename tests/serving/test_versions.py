@@ -90,13 +90,30 @@ def test_numbers_only_grow(model: Path, tmp_path: Path) -> None:
     ahead = int(time.time()) + 1_000_000
     write_model(base / str(ahead), b"from a clock that ran ahead")
     assert versions.push(model, base, keep=5) == ahead + 1
+    write_model(model, b"second")
     assert versions.push(model, base, keep=5) == ahead + 2
+
+
+def test_the_newest_version_is_not_pushed_twice(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    first = versions.push(model, base, keep=5)
+    assert versions.push(model, base, keep=5) == first
+    assert visible(base) == [str(first)]
+    (model / "variables" / "rows").write_bytes(b"Second"[:5] * 1000)
+    second = versions.push(model, base, keep=5)
+    assert second > first, "same names and sizes, one file's bytes differ"
+    (model / "variables" / "more").write_bytes(b"")
+    assert versions.push(model, base, keep=5) > second
 
 
 def test_the_last_versions_are_kept(model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    pushed = [versions.push(model, base, keep=3) for _ in range(5)]
+    pushed = []
+    for content in (b"1", b"2", b"3", b"4", b"5"):
+        write_model(model, content)
+        pushed.append(versions.push(model, base, keep=3))
     assert visible(base) == [str(version) for version in pushed[2:]]
+    write_model(model, b"6")
     last = versions.push(model, base, keep=1)
     assert visible(base) == [str(last)]
     assert not list(base.glob(".tmp-*"))
@@ -139,11 +156,13 @@ def test_a_killed_push_leaves_no_version(while_: str, model: Path, tmp_path: Pat
 def test_a_push_killed_while_it_removes_leaves_no_half_version(model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     versions.push(model, base, keep=1)
+    write_model(model, b"second")
     kill_a_push("removing", model, base)
     (remaining,) = visible(base)
     assert is_whole(base / remaining)
     assert len(list(base.glob(".tmp-*"))) == 1
 
+    write_model(model, b"third")
     versions.push(model, base, keep=1)
     assert not list(base.glob(".tmp-*"))
 
@@ -179,12 +198,15 @@ def test_readers_see_only_whole_versions(tmp_path: Path) -> None:
     assert len(set(seen)) > 1
 
 
-def test_pushes_at_once_get_numbers_of_their_own(model: Path, tmp_path: Path) -> None:
+def test_pushes_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     base = tmp_path / "base"
+    models = [tmp_path / f"model-{i}" for i in range(4)]
+    for folder in models:
+        write_model(folder, folder.name.encode())
     pushed: list[int] = []
     pushers = [
-        threading.Thread(target=lambda: pushed.append(versions.push(model, base, keep=8)))
-        for _ in range(4)
+        threading.Thread(target=lambda folder=folder: pushed.append(versions.push(folder, base, 8)))
+        for folder in models
     ]
     for pusher in pushers:
         pusher.start()

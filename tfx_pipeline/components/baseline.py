@@ -6,6 +6,8 @@ from tfx.v1.dsl.components import OutputArtifact, Parameter
 from serving.versions import latest
 from tfx_pipeline.artifacts import BaselinePointer, write_json
 
+_NONE = {"version": None, "path": None}
+
 
 @tfx.dsl.components.component
 def Baseline(  # noqa: N802 - components are named like TFX's own
@@ -26,5 +28,5 @@ def Baseline(  # noqa: N802 - components are named like TFX's own
     """
     del known_version
     found = latest(push_destination)
-    version, path = found if found else (None, None)
-    write_json(baseline.uri, "baseline.json", {"version": version, "path": path})
+    pointer = {"version": found[0], "path": str(found[1])} if found else _NONE
+    write_json(baseline.uri, "baseline.json", pointer)

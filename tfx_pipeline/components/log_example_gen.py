@@ -12,7 +12,7 @@ from tfx.v1.dsl.components import BeamComponentParameter, OutputArtifact, Parame
 from tfx.v1.dsl.io import fileio
 from tfx.v1.types.standard_artifacts import Examples
 
-from tfx_pipeline.artifacts import IngestReport, write_json
+from tfx_pipeline.artifacts import IngestReport, publish, write_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.enrich import load_side_table
@@ -97,7 +97,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         *days_without_rows(tally, days),
     ]
     if problems:
-        _leave(plan.rejected, rejected_dir)
+        publish(plan.rejected, rejected_dir)
         raise InputError(problems)
     write_json(ingest_report.uri, "counts.json", ingest_counts(tally, found.files, schema, days))
     examples.splits = list(days.names)
@@ -105,20 +105,3 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     examples.version = 0
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.set_string_custom_property("file_format", "tfrecords_gzip")
-
-
-def _leave(source: str, destination: str) -> None:
-    """Copies a flat folder beside its place, then swaps it in."""
-    place = destination.rstrip("/")
-    draft, old = f"{place}.new", f"{place}.old"
-    for leftover in (draft, old):
-        if fileio.exists(leftover):
-            fileio.rmtree(leftover)
-    fileio.makedirs(draft)
-    for name in fileio.listdir(source):
-        fileio.copy(os.path.join(source, name), os.path.join(draft, name))
-    if fileio.exists(place):
-        fileio.rename(place, old)
-    fileio.rename(draft, place)
-    if fileio.exists(old):
-        fileio.rmtree(old)

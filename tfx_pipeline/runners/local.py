@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from tfx import v1 as tfx
 
 from serving.versions import latest
+from tfx_pipeline.artifacts import publish
 from tfx_pipeline.components.log_example_gen import fingerprint_inputs
 from tfx_pipeline.config import Config
 from tfx_pipeline.pipeline import create_pipeline
@@ -44,27 +44,11 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
     components = newest_run(str(workdir / "metadata.db"))
-    _publish(components["Report"].outputs["report"], workdir / "report")
-    _publish(
+    publish(components["Report"].outputs["report"], str(workdir / "report"))
+    publish(
         os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
-        workdir / "rejected",
+        str(workdir / "rejected"),
     )
     summary = build_summary(config_path, config, components)
     write_summary(summary, workdir)
     return summary
-
-
-def _publish(source: str, destination: Path) -> None:
-    """Copies a folder beside its place, then swaps it in."""
-    draft = destination.with_name(f".{destination.name}.new")
-    old = destination.with_name(f".{destination.name}.old")
-    for leftover in (draft, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, draft)
-    else:
-        draft.mkdir()
-    if destination.exists():
-        destination.rename(old)
-    draft.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
