@@ -43,7 +43,8 @@ from transforms.tally import Tally, total
 PARTITION_BYTES = 128 << 20
 """Text per partition; a partition is held in memory, a few times over, by one worker."""
 
-_GZIP_RATIO = 5
+_COMPRESSED = (".gz", ".parquet")
+_COMPRESSION_RATIO = 5
 _COMPRESSION_LEVEL = 1
 """Examples repeat their features' names, so the quickest level already shrinks them tenfold."""
 
@@ -81,7 +82,10 @@ class Plan:
 
 def partition_count(sizes: Mapping[str, int]) -> int:
     """Partitions for files of these sizes, as stored."""
-    text = sum(n * _GZIP_RATIO if path.endswith(".gz") else n for path, n in sizes.items())
+    text = sum(
+        size * (_COMPRESSION_RATIO if path.endswith(_COMPRESSED) else 1)
+        for path, size in sizes.items()
+    )
     return max(1, math.ceil(text / PARTITION_BYTES))
 
 

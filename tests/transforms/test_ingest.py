@@ -133,3 +133,4 @@ def test_partitions_follow_the_size_of_the_text():
     assert partition_count({"a.csv": 1}) == 1
     assert partition_count({"a.csv": 128 << 20, "b.csv": 1}) == 2
     assert partition_count({"a.csv.gz": 128 << 20}) == 5
+    assert partition_count({"a.parquet": 128 << 20}) == 5
