@@ -107,7 +107,9 @@ class RankingModel(keras.Model):
                 f"`table` should have `num_fields`={num_fields}. Received: {table.num_fields}"
             )
         self.tasks = tuple(Task(task) if isinstance(task, str) else task for task in tasks)
-        self.num_numbers = num_numbers
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"`tasks` should name each task once. Received: {', '.join(names)}")
         self.table = table
         self.network = RankingNetwork(
             backbone,
@@ -117,11 +119,15 @@ class RankingModel(keras.Model):
             dropout=dropout,
             name="network",
         )
+        self.feature_spec = {
+            "keys": tf.TensorSpec([None, num_fields], tf.int64),
+            "numbers": tf.TensorSpec([None, num_numbers], tf.float32),
+            "scenario": tf.TensorSpec([None], tf.int64),
+        }
         self(
             {
-                "keys": tf.zeros([1, num_fields], tf.int64),
-                "numbers": tf.zeros([1, num_numbers]),
-                "scenario": tf.zeros([1], tf.int64),
+                name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
+                for name, spec in self.feature_spec.items()
             }
         )
 

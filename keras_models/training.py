@@ -116,7 +116,7 @@ def fit(
     optimizer.build(model.trainable_variables)
     state = _State(table_before=model.table.statistics())
     step = _Step(model, optimizer, state, seed, xla)
-    predict = tf.function(model.call, reduce_retracing=True, autograph=False)
+    predict = tf.function(model.call, [model.feature_spec], autograph=False)
     checkpoints = _Checkpoints(Path(checkpoint_dir), state, model=model, optimizer=optimizer)
     writer = tf.summary.create_file_writer(str(log_dir))
 
@@ -130,8 +130,9 @@ def fit(
             state.seconds = time.perf_counter() - started
             if state.step % checkpoint_every_steps == 0:
                 checkpoints.save_last()
+        loss = _mean_loss(state)
         table = model.table.statistics()
-        record = _summarize(state, table, _valid_auc(predict, model.tasks, valid))
+        record = _summarize(state, loss, _valid_auc(predict, model.tasks, valid), table)
         _log(writer, record)
         state.begin_next_epoch(record, table)
         checkpoints.save_epoch()
@@ -248,16 +249,19 @@ class _Step:
         self._state = state
         self._seed = seed
         self._weights = [task.weight for task in model.tasks]
-        self._plain = tf.function(self._run, reduce_retracing=True, autograph=False)
-        dense = tf.function(self._dense, jit_compile=True, autograph=False)
-        self._full = (
-            tf.function(functools.partial(self._run, dense=dense), autograph=False) if xla else None
+        labels = tf.TensorSpec([None, len(model.tasks)], tf.float32)
+        signature = [model.feature_spec, labels, tf.TensorSpec([3], tf.int32)]
+        self._plain = tf.function(
+            functools.partial(self._run, self._dense), signature, autograph=False
         )
+        dense = tf.function(self._dense, jit_compile=True, autograph=False)
+        full = tf.function(functools.partial(self._run, dense), autograph=False)
+        self._full = full if xla else self._plain
 
     def __call__(self, features: Features, labels: tf.Tensor) -> None:
         size = int(labels.shape[0])
         self._state.batch_size = self._state.batch_size or size
-        run = self._full if self._full and size == self._state.batch_size else self._plain
+        run = self._full if size == self._state.batch_size else self._plain
         loss = run(features, labels, tf.constant([self._seed, self._state.epoch, self._state.step]))
         self._state.loss_sum += float(loss) * size
         self._state.examples += size
@@ -265,15 +269,15 @@ class _Step:
 
     def _run(
         self,
+        dense: Callable[..., tuple[tf.Tensor, tf.Tensor]],
         features: Features,
         labels: tf.Tensor,
         moment: tf.Tensor,
-        dense: Callable[..., Any] | None = None,
     ) -> tf.Tensor:
         table = self._model.table
         rows, slots, index = table.train_lookup(features["keys"])
         embedded = tf.reshape(tf.gather(rows, index), [-1, table.num_fields, table.dim])
-        loss, embedded_gradient = (dense or self._dense)(
+        loss, embedded_gradient = dense(
             embedded, features["numbers"], features["scenario"], labels, moment
         )
         row_gradients = tf.math.unsorted_segment_sum(
@@ -301,17 +305,7 @@ class _Step:
         return loss, embedded_gradient
 
 
-def _valid_auc(
-    predict: Callable[[Features], tf.Tensor], tasks: Sequence[Task], valid: tf.data.Dataset
-) -> dict[str, float | None]:
-    batches = [(labels.numpy(), predict(features).numpy()) for features, labels in valid]
-    if not batches:
-        raise ValueError("the valid data should hold examples. Received: none")
-    labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
-    return {task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(tasks)}
-
-
-def _summarize(state: _State, table: dict[str, int], valid_auc: dict[str, float | None]) -> Epoch:
+def _mean_loss(state: _State) -> float:
     if not state.examples:
         raise ValueError(
             f"the training data of epoch {state.epoch} should hold examples. Received: none"
@@ -322,12 +316,29 @@ def _summarize(state: _State, table: dict[str, int], valid_auc: dict[str, float 
             f"the mean loss of epoch {state.epoch} should be finite. Received: {loss}. "
             "Training diverged: try a lower learning rate, and look for extreme numeric inputs"
         )
-    defined = [value for value in valid_auc.values() if value is not None]
-    if not defined:
+    return loss
+
+
+def _valid_auc(
+    predict: Callable[[Features], tf.Tensor], tasks: Sequence[Task], valid: tf.data.Dataset
+) -> dict[str, float | None]:
+    batches = [(labels.numpy(), predict(features).numpy()) for features, labels in valid]
+    if not batches:
+        raise ValueError("the valid data should hold examples. Received: none")
+    labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
+    values = {task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(tasks)}
+    if set(values.values()) == {None}:
         raise ValueError(
             "the valid data should hold both classes of at least one task, to choose the best "
-            f"epoch by. Received: one class only in each of {', '.join(valid_auc)}"
+            f"epoch by. Received: one class only in each of {', '.join(values)}"
         )
+    return values
+
+
+def _summarize(
+    state: _State, loss: float, valid_auc: dict[str, float | None], table: dict[str, int]
+) -> Epoch:
+    defined = [value for value in valid_auc.values() if value is not None]
     during = {name: table[name] - before for name, before in state.table_before.items()}
     return Epoch(
         epoch=state.epoch,

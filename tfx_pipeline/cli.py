@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -78,9 +77,7 @@ def run(
         settings = load_config(config, overrides)
         workdir = workdir or Path("runs") / settings.name
         with exclusive(workdir), _output(workdir, verbose) as console:
-            console.print(
-                f"[bold]{settings.name}[/bold] in {workdir}", highlight=False, soft_wrap=True
-            )
+            console.print(f"[bold]{settings.name}[/bold] in {workdir}")
             with console.status("Starting …"):
                 from tfx_pipeline.runners import local
             with component_lines(console):
@@ -100,15 +97,13 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     from tfx_pipeline.check import check as check_data
     from tfx_pipeline.config import load_config
 
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     with _explain_errors():
         result = check_data(load_config(config, overrides))
     for line in result.summary:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
     for warning in result.warnings:
-        console.print(
-            f"[yellow]warning[/yellow] {escape(str(warning))}", highlight=False, soft_wrap=True
-        )
+        console.print(f"[yellow]warning[/yellow] {escape(str(warning))}")
     if result.problems:
         _print_problems(result.problems)
         raise typer.Exit(2)
@@ -134,7 +129,7 @@ def simulate(
 
     with _explain_errors():
         files = draw(out, days=days, rows_per_day=rows_per_day, seed=seed, start=start.date())
-    Console().print(
+    Console(highlight=False, soft_wrap=True).print(
         f"[green]✓[/green] {len(files)} days of {rows_per_day:,} rows in {out}", highlight=False
     )
 
@@ -218,7 +213,7 @@ def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
     from tfx_pipeline.progress import quiet
 
     if verbose:
-        yield Console()
+        yield Console(highlight=False, soft_wrap=True)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     log_file = workdir / "logs" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
@@ -229,12 +224,8 @@ def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
             raise
         except Exception as error:
             logging.getLogger(__name__).exception("The run failed")
-            console.print(
-                f"[red]failed[/red] {escape(_first_line(error))}", highlight=False, soft_wrap=True
-            )
-            console.print(
-                f"Everything that was printed is in {log_file}", highlight=False, soft_wrap=True
-            )
+            console.print(f"[red]failed[/red] {escape(_first_line(error))}")
+            console.print(f"Everything that was printed is in {log_file}")
             raise typer.Exit(1) from error
 
 
@@ -257,20 +248,18 @@ def _explain_errors() -> Iterator[None]:
 
 
 def _print_error(text: str) -> None:
-    Console(stderr=True).print(f"[red]error[/red] {escape(text)}", highlight=False, soft_wrap=True)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error[/red] {escape(text)}")
 
 
 def _print_problems(problems: Sequence[Problem]) -> None:
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     for problem in problems:
         console.print(
             f"[red]error[/red] [bold]{escape(problem.where)}[/bold]\n"
-            f"  found     {escape(problem.found)}\n  expected  {escape(problem.expected)}",
-            highlight=False,
-            soft_wrap=True,
+            f"  found     {escape(problem.found)}\n  expected  {escape(problem.expected)}"
         )
         if problem.remedy:
-            console.print(f"  {escape(problem.remedy)}", highlight=False, soft_wrap=True)
+            console.print(f"  {escape(problem.remedy)}")
 
 
 def _print_outcome(
@@ -278,10 +267,11 @@ def _print_outcome(
 ) -> None:
     failed = {(f["task"], f["scenario"]) for f in summary["gate"]["failures"]}
     with_ceiling = any(cell["auc_ceiling"] is not None for cell in summary["metrics"])
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    # 80 columns hold it when nothing but a blank stands between two columns.
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("task", "scenario"):
         table.add_column(name, no_wrap=True)
-    columns = ["rows", "positive", "AUC", *(["ceiling"] if with_ceiling else [])]
+    columns = ["rows", "pos.", "AUC", *(["ceiling"] if with_ceiling else [])]
     for name in [*columns, "GAUC", "calib."]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("gate", no_wrap=True)
@@ -306,37 +296,27 @@ def _print_outcome(
             _number(cell["calibration"], 3),
             verdict,
         )
-    console.print(table)
+    console.print(table, soft_wrap=False)
     data = summary["data"]
     console.print(
         f"{data['read']:,} rows read: {data['train']:,} train, {data['valid']:,} valid, "
         f"{data['eval']:,} eval; {data['duplicates']:,} duplicates, {data['rejected']:,} rejected, "
-        f"{data['out_of_range']:,} of other days",
-        highlight=False,
-        soft_wrap=True,
+        f"{data['out_of_range']:,} of other days"
     )
     for failure in summary["gate"]["failures"]:
         console.print(
             f"[red]{failure['kind']}[/red] {failure['task']} in {failure['scenario']}: "
             f"{failure['metric']} {_number(failure['value'], 4)} against "
-            f"{_number(failure['threshold'], 4)}",
-            highlight=False,
-            soft_wrap=True,
+            f"{_number(failure['threshold'], 4)}"
         )
     if summary["gate"]["blessed"]:
         console.print(
             f"[green]blessed[/green], version {summary['pushed_version']} in "
-            f"{workdir / 'serving' / summary['model']}",
-            highlight=False,
-            soft_wrap=True,
+            f"{workdir / 'serving' / summary['model']}"
         )
     else:
-        console.print("[red]not blessed[/red], nothing was pushed", highlight=False, soft_wrap=True)
-    console.print(
-        f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
+        console.print("[red]not blessed[/red], nothing was pushed")
+    console.print(f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s")
 
 
 def _number(value: float | None, digits: int) -> str:

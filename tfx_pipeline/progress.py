@@ -47,7 +47,7 @@ class ComponentProgress(logging.Handler):
         """Handles a record of TFX's runner or of the progress logger."""
         text = record.getMessage()
         if record.name == PROGRESS_LOGGER:
-            self._console.print(f"    [dim]{text}[/dim]", highlight=False, soft_wrap=True)
+            self._console.print(f"    [dim]{text}[/dim]")
         elif match := _RUNNING.fullmatch(text):
             self._begin(match[1])
         elif _CACHED.fullmatch(text):
@@ -67,9 +67,7 @@ class ComponentProgress(logging.Handler):
         self._status = None
         seconds = time.monotonic() - self._started
         note = "  [dim]reused[/dim]" if self._cached else ""
-        self._console.print(
-            f"  {mark} {self._name:<18} {seconds:7.1f} s{note}", highlight=False, soft_wrap=True
-        )
+        self._console.print(f"  {mark} {self._name:<18} {seconds:7.1f} s{note}")
 
     def failed(self) -> None:
         """Ends the line of the component that was running when the run stopped."""
@@ -100,7 +98,7 @@ def quiet(log_file: Path) -> Iterator[Console]:
         try:
             with warnings.catch_warnings():
                 logging.captureWarnings(True)
-                yield Console(file=screen)
+                yield Console(file=screen, highlight=False, soft_wrap=True)
         finally:
             logging.captureWarnings(False)
             root.removeHandler(handler)

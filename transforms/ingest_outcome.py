@@ -68,7 +68,8 @@ def unusable(
     """
     problems = list(tally.problems)
     for path, columns in tally.columns.items():
-        problems += column_problems(schema, path, columns, table_columns)
+        if columns:  # a JSON Lines file without a single row has none
+            problems += column_problems(schema, path, columns, table_columns)
     return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
 
 

@@ -100,5 +100,6 @@ def test_a_column_is_of_the_wrong_type_when_all_its_cells_are(schema):
 def test_problems_of_files_are_said_with_those_of_columns(schema):
     tally = Tally(problems={Problem("z.csv", "nothing", "something")})
     tally.columns["a.csv"] = set(schema.uses) - {"clicked"}
+    tally.columns["empty.jsonl"] = set()
     said = [p.where for p in unusable(tally, schema, {})]
     assert said == ["a.csv", "z.csv"]
