@@ -275,11 +275,7 @@ def _print_outcome(
     for name in [*columns, "GAUC", "calib."]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("gate", no_wrap=True)
-    previous = None
     for cell in summary["metrics"]:
-        if previous not in (None, cell["task"]):
-            table.add_section()
-        previous = cell["task"]
         verdict = (
             "[green]holds[/green]" if cell["status"] == "judged" else "[yellow]too few[/yellow]"
         )
@@ -295,8 +291,11 @@ def _print_outcome(
             _number(cell["gauc"], 4),
             _number(cell["calibration"], 3),
             verdict,
+            style="bold" if cell["scenario"] == "*" else "",
         )
     console.print(table, soft_wrap=False)
+    if summary["gate"]["not_judged"]:
+        console.print("[yellow]too few[/yellow]: not judged, for want of positives or negatives")
     data = summary["data"]
     console.print(
         f"{data['read']:,} rows read: {data['train']:,} train, {data['valid']:,} valid, "
