@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,7 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     with _explain_errors():
         result = check_data(load_config(config, overrides))
     for line in result.summary:
-        console.print(line)
+        console.print(escape(line))
     for warning in result.warnings:
         console.print(f"[yellow]warning[/yellow] {escape(str(warning))}")
     if result.problems:
@@ -336,4 +337,7 @@ def _parse_row(position: int, text: str) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the `equipoise` script."""
+    if not {"-v", "--verbose"} & set(sys.argv):
+        # The pinned platform warns of its own age at every import.
+        warnings.filterwarnings("ignore", category=FutureWarning)
     app()

@@ -10,11 +10,10 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from tfx_pipeline.config import Config
+from transforms.examples import SCENARIO
 
 POOL = "*"
 """The scenario of a cell that pools all rows."""
-
-SCENARIO_FEATURE = "_scenario"
 
 
 def eval_config(config: Config) -> tfma.EvalConfig:
@@ -29,7 +28,7 @@ def eval_config(config: Config) -> tfma.EvalConfig:
                 signature_name="serving_default", label_keys={task: task for task in config.tasks}
             )
         ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[SCENARIO_FEATURE])],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[SCENARIO])],
         metrics_specs=[
             tfma.MetricsSpec(
                 output_names=list(config.tasks),

@@ -44,9 +44,18 @@ def create_pipeline(
 
     # Logs in: one pass over all files; duplicates and bad rows leave here.
     example_gen = LogExampleGen(
-        config=config.model_dump_json(include={"data", "features", "scenario", "tasks"}),
+        config=config.model_dump_json(
+            include={
+                "data": True,
+                "features": {"categorical", "numeric"},
+                "scenario": True,
+                "tasks": {"__all__": {"label", "true_probability"}},
+            }
+        ),
         inputs=input_fingerprint,
-        code=code_version("transforms", "tfx_pipeline.components.log_example_gen"),
+        code=code_version(
+            "transforms", "tfx_pipeline.inputs", "tfx_pipeline.components.log_example_gen"
+        ),
         rejected_dir=os.path.join(workdir, "rejected"),
     )
     examples = example_gen.outputs["examples"]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from transforms.examples import SCENARIO, true_feature
+
 _BATCH = 4096
 
 
@@ -29,22 +31,21 @@ class EvaluationRows:
 
 
 def read_rows(
-    pattern: str, tasks: Sequence[str], tasks_with_truth: Sequence[str], scenario_feature: str
+    pattern: str, tasks: Sequence[str], tasks_with_truth: Sequence[str]
 ) -> EvaluationRows:
     """Reads tf.Examples and the columns that judging them needs.
 
     Args:
       pattern: Glob of gzipped TFRecords.
       tasks: Names of the label features.
-      tasks_with_truth: Tasks whose true probability is in the feature `_true_<task>`.
-      scenario_feature: Name of the feature that holds the scenario.
+      tasks_with_truth: Tasks whose examples hold the true probability.
 
     Returns:
       All rows, in the order of the files.
     """
     spec: dict[str, tf.io.FixedLenFeature] = {t: tf.io.FixedLenFeature([], tf.int64) for t in tasks}
-    spec |= {f"_true_{t}": tf.io.FixedLenFeature([], tf.float32) for t in tasks_with_truth}
-    spec[scenario_feature] = tf.io.FixedLenFeature([], tf.string)
+    spec |= {true_feature(t): tf.io.FixedLenFeature([], tf.float32) for t in tasks_with_truth}
+    spec[SCENARIO] = tf.io.FixedLenFeature([], tf.string)
     files = sorted(tf.io.gfile.glob(pattern))
     dataset = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
     batches = [{"": serialized, **tf.io.parse_example(serialized, spec)} for serialized in dataset]
@@ -54,8 +55,8 @@ def read_rows(
     return EvaluationRows(
         examples=columns[""],
         labels={t: columns[t] for t in tasks},
-        scenario=columns[scenario_feature],
-        true_probability={t: columns[f"_true_{t}"] for t in tasks_with_truth},
+        scenario=columns[SCENARIO],
+        true_probability={t: columns[true_feature(t)] for t in tasks_with_truth},
     )
 
 

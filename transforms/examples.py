@@ -16,9 +16,6 @@ from transforms.log_schema import LogSchema
 SCENARIO = "_scenario"
 """Feature with the scenario's name: one of the values of the config, or `other`."""
 
-USER_SCENARIO = "_user_scenario"
-"""Feature that GAUC of a scenario is grouped by: user, `|`, scenario's name."""
-
 _ROWS_AT_ONCE = 4096
 
 
@@ -53,11 +50,7 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
         features[task] = rows.column(label_column(task))
     for task in schema.true_probabilities:
         features[true_feature(task)] = rows.column(true_column(task)).cast(pa.float32())
-    scenarios = scenario_names(rows, schema)
-    users = rows.column(text_column(schema.user))
-    features[SCENARIO] = scenarios.cast(pa.binary())
-    joined = pc.binary_join_element_wise(users, scenarios, "|")
-    features[USER_SCENARIO] = joined.cast(pa.binary())
+    features[SCENARIO] = scenario_names(rows, schema).cast(pa.binary())
     return pa.table(features)
 
 

@@ -11,7 +11,7 @@ from transforms.labels import parse_expression
 from transforms.problems import Problem
 
 RESERVED_PREFIX = "_"
-"""Features of our own making start with it: `_scenario`, `_user_scenario`, `_true_<task>`."""
+"""Features of our own making start with it: `_scenario`, `_true_<task>`."""
 
 
 @dataclass(frozen=True)

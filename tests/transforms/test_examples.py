@@ -46,10 +46,9 @@ def test_zeros_survive_and_missing_values_are_absent(schema):
         "long": [0],
         "_true_click": [0.0],
         "_scenario": [b"0"],
-        "_user_scenario": [b"u|0"],
     }
     assert (second["item"], second["age"], second["user"]) == ([], [], [b""])
-    assert (second["_scenario"], second["_user_scenario"]) == ([b"other"], [b"|other"])
+    assert second["_scenario"] == [b"other"]
     assert (third["age"], third["_scenario"]) == ([-1.5], [b"1"])
 
 

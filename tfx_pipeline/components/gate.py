@@ -19,7 +19,7 @@ from tfx_pipeline.artifacts import (
     write_json,
 )
 from tfx_pipeline.config import Config, GateConfig
-from tfx_pipeline.evaluation import POOL, SCENARIO_FEATURE, Cell, read_cells
+from tfx_pipeline.evaluation import POOL, Cell, read_cells
 from tfx_pipeline.scoring import EvaluationRows, read_rows, score
 
 
@@ -54,9 +54,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
     failures = judge_coverage(cells, settings.gate) + judge_floors(cells, settings.gate)
     with_truth = [name for name, task in settings.tasks.items() if task.true_probability]
     if with_truth or pushed["path"]:
-        rows = read_rows(
-            split_pattern(examples.uri, "eval"), list(settings.tasks), with_truth, SCENARIO_FEATURE
-        )
+        rows = read_rows(split_pattern(examples.uri, "eval"), list(settings.tasks), with_truth)
         set_ceilings(cells, rows)
         if pushed["path"]:
             failures += judge_change(

@@ -47,9 +47,7 @@ def cells_of_two_scenarios() -> list[Cell]:
 )
 def test_small_cells_are_listed_as_not_judged(positives: int, examples: int, why: str) -> None:
     small = cell(scenario="feed", positives=positives, examples=examples, auc=0.1)
-    assert set_status([small], GateConfig()) == [
-        {"task": "click", "scenario": "feed", "why": why}
-    ]
+    assert set_status([small], GateConfig()) == [{"task": "click", "scenario": "feed", "why": why}]
     assert small.status == "not_judged"
     assert judge_floors([small], GateConfig()) == []
 

@@ -144,12 +144,11 @@ def test_what_it_leaves(logs, tmp_path):
     )
     assert set(row) == {
         *("user_id", "item_id", "author", "play_ms", "tab", "click", "long"),
-        *("_scenario", "_user_scenario"),
+        "_scenario",
     }
     assert row["author"].bytes_list.value == [b"a0"]
     assert row["play_ms"].float_list.value == [0.5]
     assert (row["click"].int64_list.value, row["long"].int64_list.value) == ([0], [1])
-    assert row["_user_scenario"].bytes_list.value == [b"0|feed"]
 
 
 @pytest.mark.e2e
