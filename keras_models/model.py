@@ -56,7 +56,7 @@ class RankingNetwork(keras.layers.Layer):
           embedded: float32 [B, F, D].
           numbers: float32 [B, 2N].
           scenario: int64 [B].
-          dropout_seed: int32 [2], in training only. The masks depend on it alone, so that a
+          dropout_seed: int64 [2], in training only. The masks depend on it alone, so that a
             training that goes on after a kill draws the same.
 
         Returns:

@@ -86,7 +86,8 @@ def fit(
 ) -> History:
     """Trains until the valid data stop improving, and leaves the best epoch in the model.
 
-    Dense weights learn by Adam, embedding rows by the table's own Adagrad. A training that was
+    Dense weights learn by Adam on the mean loss of a batch, embedding rows by the table's own
+    Adagrad on its sum, so that a key's step does not depend on the batch size. A training that was
     killed goes on from its last checkpoint when called again with the same arguments, and ends
     as it would have undisturbed.
 
@@ -250,7 +251,7 @@ class _Step:
         self._seed = seed
         self._weights = [task.weight for task in model.tasks]
         labels = tf.TensorSpec([None, len(model.tasks)], tf.float32)
-        signature = [model.feature_spec, labels, tf.TensorSpec([3], tf.int32)]
+        signature = [model.feature_spec, labels]
         self._plain = tf.function(
             functools.partial(self._run, self._dense), signature, autograph=False
         )
@@ -262,8 +263,7 @@ class _Step:
         size = int(labels.shape[0])
         self._state.batch_size = self._state.batch_size or size
         run = self._full if size == self._state.batch_size else self._plain
-        loss = run(features, labels, tf.constant([self._seed, self._state.epoch, self._state.step]))
-        self._state.loss_sum += float(loss) * size
+        self._state.loss_sum += float(run(features, labels)) * size
         self._state.examples += size
         self._state.step += 1
 
@@ -272,18 +272,18 @@ class _Step:
         dense: Callable[..., tuple[tf.Tensor, tf.Tensor]],
         features: Features,
         labels: tf.Tensor,
-        moment: tf.Tensor,
     ) -> tf.Tensor:
         table = self._model.table
         rows, slots, index = table.train_lookup(features["keys"])
         embedded = tf.reshape(tf.gather(rows, index), [-1, table.num_fields, table.dim])
-        loss, embedded_gradient = dense(
-            embedded, features["numbers"], features["scenario"], labels, moment
-        )
+        loss, embedded_gradient = dense(embedded, features["numbers"], features["scenario"], labels)
         row_gradients = tf.math.unsorted_segment_sum(
             tf.reshape(embedded_gradient, [-1, table.dim]), index, tf.size(slots)
         )
-        table.apply_gradients(slots, row_gradients)
+        # Rows learn from the sum over examples: in the mean, a key's step would shrink with the
+        # batch, and next to Adagrad's initial accumulator rare keys would hardly learn at all.
+        batch_size = tf.cast(tf.shape(labels)[0], tf.float32)
+        table.apply_gradients(slots, row_gradients * batch_size)
         return loss
 
     def _dense(
@@ -292,9 +292,8 @@ class _Step:
         numbers: tf.Tensor,
         scenario: tf.Tensor,
         labels: tf.Tensor,
-        moment: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        seed = tf.random.experimental.stateless_fold_in(moment[:2], moment[2])
+        seed = tf.stack([self._seed, self._optimizer.iterations])
         with tf.GradientTape() as tape:
             tape.watch(embedded)
             logits, _ = self._model.network(embedded, numbers, scenario, dropout_seed=seed)

@@ -1,0 +1,345 @@
+"""Training, and what a kill does to it. Run as a script, it trains until it kills itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import keras_models
+from keras_models import training
+from keras_models.backbones import Ple
+from keras_models.embeddings import DynamicTable
+from keras_models.model import RankingModel
+from keras_models.tasks import Task
+
+F, K, EXAMPLES, BATCH = 3, 2, 300, 32
+"""Nine full batches and one of 12."""
+EPOCHS = 3
+
+Moment = tuple[int, int]
+"""An epoch, and a batch of it from 0."""
+
+
+def _model(dropout: float = 0.2) -> RankingModel:
+    keras.utils.set_random_seed(7)
+    return RankingModel(
+        tasks=[Task("click"), Task("like", 0.5)],
+        num_fields=F,
+        num_numbers=2,
+        num_scenarios=2,
+        backbone=Ple(K, expert_units=[16]),
+        tower_units=[8],
+        dropout=dropout,
+        table=DynamicTable(dim=4, capacity=64, num_fields=F, min_count=2, half_life=500.0),
+    )
+
+
+def _examples(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Keys with effects; more of them than the table holds."""
+    rng = np.random.default_rng(seed)
+    keys = np.minimum(rng.zipf(1.4, (EXAMPLES, F)), 100) + np.arange(F) * 1000
+    features = {
+        "keys": keys.astype(np.int64),
+        "numbers": rng.normal(size=(EXAMPLES, 2)).astype(np.float32),
+        "scenario": rng.integers(0, 2, EXAMPLES),
+    }
+    effect = np.where(keys % 2 == 0, 1.0, -1.0)
+    scores = np.stack([effect[:, 0] + features["numbers"][:, 0], effect[:, 1] - effect[:, 2]], 1)
+    labels = scores + rng.logistic(size=scores.shape) * 0.3 > 0
+    return features, labels.astype(np.float32)
+
+
+def _dataset(
+    seed: int, before_batch: Callable[[int], None] = lambda batch: None
+) -> tf.data.Dataset:
+    features, labels = _examples(seed)
+
+    def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        for batch, start in enumerate(range(0, EXAMPLES, BATCH)):
+            before_batch(batch)
+            rows = slice(start, start + BATCH)
+            yield {name: value[rows] for name, value in features.items()}, labels[rows]
+
+    signature = (
+        {
+            "keys": tf.TensorSpec([None, F], tf.int64),
+            "numbers": tf.TensorSpec([None, 2]),
+            "scenario": tf.TensorSpec([None], tf.int64),
+        },
+        tf.TensorSpec([None, K]),
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def _fit(model: RankingModel, folder: Path, **changes: object) -> training.History:
+    config = {
+        "train": _dataset,
+        "valid": _dataset(99),
+        "epochs": EPOCHS,
+        "patience": EPOCHS,
+        "learning_rate": 0.01,
+        "checkpoint_dir": folder / "checkpoints",
+        "log_dir": folder / "logs",
+        "checkpoint_every_steps": 4,
+        "seed": 5,
+        "xla": False,
+    }
+    return training.fit(model, **{**config, **changes})
+
+
+def _disturbed(when: Moment, disturb: Callable[[], None]) -> Callable[[int], tf.data.Dataset]:
+    def train(epoch: int) -> tf.data.Dataset:
+        def before_batch(batch: int) -> None:
+            if (epoch, batch) == when:
+                disturb()
+
+        return _dataset(epoch, before_batch)
+
+    return train
+
+
+def _assert_same(
+    model: RankingModel,
+    history: training.History,
+    undisturbed: tuple[RankingModel, training.History],
+) -> None:
+    for mine, theirs in zip(model.variables, undisturbed[0].variables, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6, err_msg=mine.name)
+    assert history.best_epoch == undisturbed[1].best_epoch
+    for mine, theirs in zip(history.epochs, undisturbed[1].epochs, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, abs=1e-6)
+        assert mine.valid_auc == pytest.approx(theirs.valid_auc, abs=1e-6)
+        assert (mine.examples, mine.table) == (theirs.examples, theirs.table)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[RankingModel, training.History]:
+    model = _model()
+    return model, _fit(model, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_a_killed_training_ends_as_an_undisturbed_one(
+    tmp_path: Path, undisturbed: tuple[RankingModel, training.History]
+) -> None:
+    root = Path(keras_models.__file__).parents[1]
+    killed = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    model = _model()
+    _assert_same(model, _fit(model, tmp_path), undisturbed)
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop() -> None:
+    raise _Stopped
+
+
+@pytest.mark.parametrize("when", [(1, 2), (2, 0), (3, 9)])
+def test_goes_on_wherever_it_stopped(
+    tmp_path: Path, undisturbed: tuple[RankingModel, training.History], when: Moment
+) -> None:
+    with pytest.raises(tf.errors.OpError, match="_Stopped"):
+        _fit(_model(), tmp_path, train=_disturbed(when, _stop))
+    model = _model()
+    _assert_same(model, _fit(model, tmp_path), undisturbed)
+
+
+def test_goes_on_from_the_last_whole_checkpoint(
+    tmp_path: Path, undisturbed: tuple[RankingModel, training.History]
+) -> None:
+    """As a kill in the middle of a save leaves it: data without an index, not yet named."""
+    with pytest.raises(tf.errors.OpError, match="_Stopped"):
+        _fit(_model(), tmp_path, train=_disturbed((2, 6), _stop))
+    folder = tmp_path / "checkpoints" / "last"
+    (data,) = folder.glob("*.data-00000-of-00001")
+    number = int(data.name.split(".")[0].removeprefix("ckpt-"))
+    half = data.read_bytes()[: data.stat().st_size // 2]
+    (folder / data.name.replace(f"-{number}.", f"-{number + 1}.")).write_bytes(half)
+    (folder / f"ckpt-{number + 2}_temp").mkdir()
+    (folder / f"ckpt-{number + 2}_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(
+        half
+    )
+    best = tmp_path / "checkpoints" / "best"
+    (best / "epoch_2.data-00000-of-00001").write_bytes(half)
+    model = _model()
+    _assert_same(model, _fit(model, tmp_path), undisturbed)
+
+
+def test_a_finished_training_is_not_repeated(
+    tmp_path: Path, undisturbed: tuple[RankingModel, training.History]
+) -> None:
+    first = _fit(_model(), tmp_path)
+
+    def never(epoch: int) -> tf.data.Dataset:
+        raise AssertionError(f"asked for epoch {epoch}")
+
+    model = _model()
+    assert _fit(model, tmp_path, train=never) == first
+    _assert_same(model, first, undisturbed)
+
+
+def test_learns_and_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    epochs: list[training.Epoch] = []
+    model = _model(dropout=0.0)
+    with caplog.at_level(logging.INFO, "equipoise.progress"):
+        history = _fit(model, tmp_path, epochs=8, patience=8, on_epoch=epochs.append)
+    assert history.epochs == epochs and [e.epoch for e in epochs] == list(range(1, 9))
+    assert history.epochs[history.best_epoch - 1].mean_auc == max(e.mean_auc for e in epochs) > 0.85
+    assert epochs[-1].loss < 0.8 * epochs[0].loss
+    assert {e.examples for e in epochs} == {EXAMPLES}
+    assert json.loads(json.dumps(history.to_dict()))["best_epoch"] == history.best_epoch
+    lines = [r.getMessage() for r in caplog.records if r.name == "equipoise.progress"]
+    assert len(lines) == 8
+    assert lines[0].startswith(f"epoch 1/8  loss {epochs[0].loss:.4f}  valid AUC click 0.")
+
+
+def test_the_table_is_counted_by_epoch(
+    undisturbed: tuple[RankingModel, training.History],
+) -> None:
+    model, history = undisturbed
+    live = np.cumsum([e.table["admissions"] - e.table["evictions"] for e in history.epochs])
+    assert [e.table["live_rows"] for e in history.epochs] == live.tolist()
+    assert live[-1] <= model.table.capacity
+    assert all(0 < e.table["hit_rate"] < 1 for e in history.epochs)
+
+
+def test_keeps_the_best_epoch_and_stops_when_patience_ends(tmp_path: Path) -> None:
+    """From epoch 3 on labels are reversed, so the valid AUC falls."""
+
+    def train(epoch: int) -> tf.data.Dataset:
+        data = _dataset(epoch)
+        return data if epoch < 3 else data.map(lambda features, labels: (features, 1 - labels))
+
+    model = _model(dropout=0.0)
+    weights: dict[int, list[np.ndarray]] = {}
+
+    def keep(epoch: training.Epoch) -> None:
+        weights[epoch.epoch] = [variable.numpy() for variable in model.variables]
+
+    config = {"train": train, "epochs": 9, "patience": 2, "learning_rate": 0.03}
+    history = _fit(model, tmp_path, **config, on_epoch=keep)
+    assert (history.best_epoch, len(history.epochs)) == (2, 4)
+    for variable, value in zip(model.variables, weights[2], strict=True):
+        np.testing.assert_array_equal(variable, value)
+    best = {file.stem for file in (tmp_path / "checkpoints" / "best").iterdir()}
+    assert best == {"epoch_2"}
+
+
+def test_writes_scalars_for_tensorboard(tmp_path: Path) -> None:
+    history = _fit(_model(), tmp_path, epochs=2)
+    (events,) = (tmp_path / "logs").glob("events.*")
+    scalars: dict[str, dict[int, float]] = {}
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    names = ["train/loss", "train/examples_per_second", "valid/mean_auc"]
+    names += ["valid/auc/click", "valid/auc/like"]
+    names += [f"table/{n}" for n in ("live_rows", "admissions", "evictions", "hit_rate")]
+    assert sorted(scalars) == sorted(names)
+    for epoch in history.epochs:
+        assert scalars["train/loss"][epoch.epoch] == pytest.approx(epoch.loss)
+        assert scalars["valid/auc/like"][epoch.epoch] == pytest.approx(epoch.valid_auc["like"])
+
+
+def _step_of(model: RankingModel, state: training._State, xla: bool) -> training._Step:
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.build(model.trainable_variables)
+    return training._Step(model, optimizer, state, seed=1, xla=xla)
+
+
+def test_xla_trains_the_same_and_compiles_once() -> None:
+    models = {xla: _model(dropout=0.0) for xla in (True, False)}
+    steps = {xla: _step_of(model, training._State(), xla) for xla, model in models.items()}
+    for features, labels in _dataset(1):
+        for step in steps.values():
+            step(features, labels)
+    for compiled, plain in zip(models[True].variables, models[False].variables, strict=True):
+        np.testing.assert_allclose(compiled, plain, atol=1e-3, err_msg=plain.name)
+    # The ragged batch at the end of an epoch runs uncompiled.
+    assert steps[True]._full.experimental_get_tracing_count() == 1
+    assert steps[True]._plain.experimental_get_tracing_count() == 1
+
+
+def test_going_on_at_a_ragged_batch_does_not_take_its_size_for_the_full_one() -> None:
+    step = _step_of(_model(), training._State(batch_size=BATCH), xla=True)
+    *_, (features, labels) = _dataset(1)
+    assert len(labels) < BATCH
+    step(features, labels)
+    assert step._full.experimental_get_tracing_count() == 0
+
+
+def test_a_rows_step_does_not_depend_on_the_batch_size() -> None:
+    """Other examples in the batch change neither the gradient nor the step of a key's row."""
+    features, labels = _examples(1)
+    features["keys"][:2] = [[-1, -2, -3], [-1, -2, -3]]
+    moved = []
+    for size in (2, 200):
+        model = _model(dropout=0.0)
+        table = model.table
+        batch = {name: tf.constant(value[:size]) for name, value in features.items()}
+        table.train_lookup(batch["keys"])
+        before = table.lookup(batch["keys"][:1]).numpy()
+        _step_of(model, training._State(), xla=False)(batch, tf.constant(labels[:size]))
+        moved.append(table.lookup(batch["keys"][:1]).numpy() - before)
+    assert np.abs(moved[0]).max() > 1e-3
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-3, atol=1e-7)
+
+
+def _of_one_class(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple:
+    return features, tf.zeros_like(labels)
+
+
+def _not_finite(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple:
+    return {**features, "numbers": features["numbers"] * np.inf}, labels
+
+
+def test_a_task_of_one_class_has_no_auc(tmp_path: Path) -> None:
+    valid = _dataset(99).map(
+        lambda features, labels: (features, labels * tf.constant([[1.0, 0.0]]))
+    )
+    (epoch,) = _fit(_model(), tmp_path, valid=valid, epochs=1).epochs
+    assert epoch.valid_auc["like"] is None
+    assert epoch.mean_auc == epoch.valid_auc["click"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": lambda epoch: _dataset(epoch).take(0)}, "data of epoch 1 should hold examples"),
+        ({"valid": _dataset(99).take(0)}, "the valid data should hold examples. Received: none"),
+        ({"valid": _dataset(99).map(_of_one_class)}, "one class only in each of click, like"),
+        ({"train": lambda epoch: _dataset(epoch).map(_not_finite)}, "should be finite"),
+    ],
+)
+def test_data_that_cannot_be_trained_on(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _fit(_model(), tmp_path, **changes)
+
+
+if __name__ == "__main__":
+    kill = _disturbed((2, 6), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    _fit(_model(), Path(sys.argv[1]), train=kill)
