@@ -103,7 +103,7 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
         scenario = str(slice_key[0][1]) if slice_key else POOL
         for task, by_sub_key in by_output.items():
             metrics = {
-                name: value["doubleValue"]
+                name: float(value["doubleValue"])
                 for name, value in by_sub_key[""].items()
                 if "doubleValue" in value
             }
