@@ -92,7 +92,7 @@ def _streams(draw: st.DrawFn) -> list[np.ndarray]:
     return batches
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(_streams(), st.sampled_from([1, 2, 3]), st.sampled_from([LONG, 40.0, 0.3]))
 def test_invariants(
     new: Callable[..., _Traced], batches: list[np.ndarray], min_count: int, half_life: float
@@ -149,7 +149,7 @@ def test_invariants(
         traced.apply_gradients(slots, tf.random.stateless_normal(rows.shape, [1, len(live)]))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 @given(_streams(), st.sampled_from([LONG, 40.0, 0.3]))
 def test_scores_are_decayed_counts(
     new: Callable[..., _Traced], batches: list[np.ndarray], half_life: float
