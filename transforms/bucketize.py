@@ -10,6 +10,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_transform as tft
 
+_ROUNDING = 1e-10
+
 
 def quantile_bucket(
     values: tf.Tensor, present: tf.Tensor, num_buckets: int, name: str
@@ -32,22 +34,33 @@ def quantile_bucket(
     return tf.where(present, bucket, tf.constant(num_buckets, tf.int64))
 
 
-def log_z_score(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
-    """z-score of sign(x) log(1 + |x|) over the present values; 0 where missing.
+def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
+    """z-scores of sign(x) log(1 + |x|) over each column's present values; 0 where missing.
 
     The 0 is the mean, and the presence mask that goes in beside it tells the model
-    which zeros were measured.
+    which zeros were measured. All columns' moments come from one sum over the data,
+    sum [m, m z, m z^2] with m the mask, in float64.
 
     Args:
-      values: float32 [B].
-      present: bool [B].
-      name: Names the fitted mean and variance in the graph.
+      values: float32 [B, N]; anything where `present` is false.
+      present: bool [B, N].
+      name: Names the fitted sums in the graph.
 
     Returns:
-      float32 [B].
+      float32 [B, N].
     """
     scaled = tf.sign(values) * tf.math.log1p(tf.abs(values))
-    observed = tf.boolean_mask(scaled, present)
-    mean, variance = tft.mean(observed, name=f"{name}_mean"), tft.var(observed, name=f"{name}_var")
-    z_score = tf.math.divide_no_nan(scaled - mean, tf.sqrt(variance))
-    return tf.where(present, z_score, tf.zeros_like(z_score))
+    mask = tf.cast(present, tf.float64)
+    masked = mask * tf.cast(scaled, tf.float64)
+    count, first, second = tf.unstack(
+        tft.sum(
+            tf.stack([mask, masked, masked * masked], axis=1), reduce_instance_dims=False, name=name
+        )
+    )
+    mean = tf.math.divide_no_nan(first, count)
+    variance = tf.math.divide_no_nan(second, count) - mean * mean
+    # A column that does not vary has no scale; what rounding leaves of its variance is none.
+    varies = variance > _ROUNDING * mean * mean
+    scale = tf.where(varies, tf.math.rsqrt(variance), tf.zeros_like(variance))
+    z_scores = (scaled - tf.cast(mean, tf.float32)) * tf.cast(scale, tf.float32)
+    return tf.where(present, z_scores, tf.zeros_like(z_scores))

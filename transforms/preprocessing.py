@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.bucketize import log_z_score, quantile_bucket
+from transforms.bucketize import log_z_scores, quantile_bucket
 from transforms.keys import bucket_keys, categorical_keys
 
 
@@ -43,21 +43,19 @@ def preprocessing_fn(
             tf.stack([present for _, present in texts], axis=1),
         )
     ]
-    numbers = [_dense(inputs[name], 0.0) for name in numeric]
+    wide = tf.zeros([tf.shape(texts[0][0])[0], 0], tf.float32)
     if numeric:
+        numbers = [_dense(inputs[name], 0.0) for name in numeric]
         buckets = [
             quantile_bucket(values, present, num_buckets, f"{name}_quantiles")
             for name, (values, present) in zip(numeric, numbers, strict=True)
         ]
         keys.append(bucket_keys(numeric, tf.stack(buckets, axis=1), num_buckets))
-        z_scores = [
-            log_z_score(values, present, f"{name}_moments")
-            for name, (values, present) in zip(numeric, numbers, strict=True)
-        ]
-        masks = [tf.cast(present, tf.float32) for _, present in numbers]
-        wide = tf.stack(z_scores + masks, axis=1)
-    else:
-        wide = tf.zeros([tf.shape(texts[0][0])[0], 0], tf.float32)
+        present = tf.stack([present for _, present in numbers], axis=1)
+        z_scores = log_z_scores(
+            tf.stack([values for values, _ in numbers], axis=1), present, "moments"
+        )
+        wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)
 
     scenario, _ = _dense(inputs[custom_config["scenario_column"]], "")
     labels = [tf.cast(_dense(inputs[task], 0)[0], tf.float32) for task in custom_config["tasks"]]

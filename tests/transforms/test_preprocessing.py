@@ -15,7 +15,7 @@ from transforms.preprocessing import preprocessing_fn
 
 CONFIG = {
     "categorical": ["user_id", "tab"],
-    "numeric": ["age", "never"],
+    "numeric": ["age", "never", "constant"],
     "num_buckets": 4,
     "scenario_column": "tab",
     "scenarios": ["1", "0", "other"],
@@ -26,6 +26,7 @@ SPEC = {
     "tab": tf.io.VarLenFeature(tf.string),
     "age": tf.io.VarLenFeature(tf.float32),
     "never": tf.io.VarLenFeature(tf.float32),
+    "constant": tf.io.VarLenFeature(tf.float32),
     "click": tf.io.VarLenFeature(tf.int64),
     "like": tf.io.VarLenFeature(tf.int64),
 }
@@ -36,11 +37,22 @@ ROWS: list[dict[str, Any]] = [
         "tab": [b"1", b"0", b"7"][i % 3 : i % 3 + 1],
         "age": [age],
         "never": [],
+        "constant": [0.1],
         "click": [i % 2],
         "like": [0],
     }
     for i, age in enumerate(AGES)
-] + [{"user_id": [], "tab": [b"0"], "age": [], "never": [], "click": [1], "like": [1]}]
+] + [
+    {
+        "user_id": [],
+        "tab": [b"0"],
+        "age": [],
+        "never": [],
+        "constant": [0.1],
+        "click": [1],
+        "like": [1],
+    }
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,7 @@ def fitted(graph_dir: str) -> dict[str, Any]:
 
 
 def test_shapes_and_dtypes(fitted: dict[str, Any]) -> None:
-    rows, fields, numbers = len(ROWS), 4, 2
+    rows, fields, numbers = len(ROWS), 5, 3
     assert fitted["keys"].shape == (rows, fields) and fitted["keys"].dtype == np.int64
     assert fitted["numbers"].shape == (rows, 2 * numbers)
     assert fitted["numbers"].dtype == np.float32
@@ -133,17 +145,21 @@ def test_numbers_are_log_z_scores_of_present_values_with_a_mask(fitted: dict[str
     logs = np.log1p(AGES)
     expected = [(math.log1p(a) - logs.mean()) / logs.std() for a in AGES] + [0.0]
     np.testing.assert_allclose(fitted["numbers"][:, 0], expected, atol=1e-5)
-    assert fitted["numbers"][:, 2].tolist() == [1.0] * len(AGES) + [0.0]
+    assert fitted["numbers"][:, 3].tolist() == [1.0] * len(AGES) + [0.0]
 
 
 def test_a_column_that_is_always_missing_is_finite(fitted: dict[str, Any]) -> None:
     assert len(np.unique(fitted["keys"][:, 3])) == 1
-    assert fitted["numbers"][:, [1, 3]].tolist() == [[0.0, 0.0]] * len(ROWS)
+    assert fitted["numbers"][:, [1, 4]].tolist() == [[0.0, 0.0]] * len(ROWS)
 
 
-def test_a_value_in_a_column_that_training_never_had_is_finite(graph_dir: str) -> None:
-    out = apply(graph_dir, [{"user_id": [], "tab": [], "never": [3.0]}], labels=False)
-    assert np.isfinite(out["numbers"]).all()
+def test_columns_that_training_never_had_or_never_saw_vary_have_no_scale(
+    graph_dir: str, fitted: dict[str, Any]
+) -> None:
+    rows = [{"user_id": [], "tab": [], "never": [3.0], "constant": [1e6]}]
+    out = apply(graph_dir, rows, labels=False)
+    assert out["numbers"].tolist() == [[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
+    assert fitted["numbers"][:, 2].tolist() == [0.0] * len(ROWS)
 
 
 def test_serving_without_labels_gives_the_same(graph_dir: str, fitted: dict[str, Any]) -> None:
