@@ -147,6 +147,6 @@ def test_the_ceiling_is_the_auc_of_the_true_probability() -> None:
 
 
 def test_interval_equals_hanley_and_mcneils_worked_example() -> None:
-    # Their computed-tomography example: A = 0.893, 51 diseased, 58 normal, standard error 0.032 (rounded).
+    # Their computed-tomography example: A = 0.893, 51 abnormal, 58 normal, standard error 0.032.
     low, high = auc_interval(0.893, 51, 58)
     assert (high - low) / 2 / 1.96 == pytest.approx(0.032, abs=0.0006)

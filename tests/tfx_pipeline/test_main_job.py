@@ -1,0 +1,350 @@
+"""The main job, run as a user runs it: `equipoise` in a process of its own."""
+
+from __future__ import annotations
+
+import datetime
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from keras_models import metrics
+from tfx_pipeline.simulate import simulate
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
+EQUIPOISE = Path(sys.executable).with_name("equipoise")
+COMPONENTS = [
+    "Baseline",
+    "LogExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "Evaluator",
+    "Gate",
+    "Pusher",
+    "Report",
+]
+SMALL = ["training.epochs=2", "training.batch_size=256", "gate.auc_floor=0.4"]
+
+
+def equipoise(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EQUIPOISE, *map(str, arguments)], capture_output=True, text=True, timeout=600
+    )
+
+
+def run(job: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Runs the simulated config on the logs in `job/logs`, in the workdir `job/work`."""
+    settings = [f"data.path={job / 'logs'}", *SMALL, *overrides]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    return equipoise("run", CONFIG, "--workdir", job / "work", *sets)
+
+
+def summary_of(job: Path) -> dict[str, Any]:
+    return json.loads((job / "work" / "summary.json").read_text())
+
+
+def cached(summary: dict[str, Any]) -> dict[str, bool]:
+    return {component["name"]: component["cached"] for component in summary["components"]}
+
+
+def eval_examples(job: Path) -> list[bytes]:
+    from serving.cpp_loader import read_records
+
+    (folder,) = glob.glob(str(job / "work/pipeline/LogExampleGen/examples/*"))
+    return [r for f in sorted(glob.glob(f"{folder}/Split-eval/*")) for r in read_records(f)]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished first run."""
+    folder = tmp_path_factory.mktemp("job")
+    simulate(folder / "logs", days=7, rows_per_day=3_000)
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def test_the_screen_shows_progress_and_a_table_and_no_noise(job: Path) -> None:
+    out = (job / "stdout").read_text()
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[1] for line in lines if line and line[0] == "✓"] == COMPONENTS
+    assert len([line for line in lines if line[:1] == ["epoch"]]) == 2
+    cells = [tuple(line[:2]) for line in lines if len(line) > 2]
+    for task in ("click", "long_view", "like", "profile_enter"):
+        for scenario in ("all", "feed", "search", "nearby", "other"):
+            assert (task, scenario) in cells
+    assert max(map(len, out.splitlines())) < 130
+    assert (job / "stderr").read_text() == ""
+    assert not re.search("warning|cuda|deprecat|tensorflow", out, re.IGNORECASE)
+
+
+def test_the_summary_keeps_its_contract(job: Path) -> None:
+    summary = summary_of(job)
+    data = summary["data"]
+    parts = ("duplicates", "rejected", "out_of_range", "train", "valid", "eval")
+    assert data["read"] == 7 * 3_000 == sum(data[part] for part in parts)
+    # The simulator draws 0.5% equal rows and 0.2% equal keys.
+    assert (data["equal_rows"], data["equal_keys"]) == (7 * 15, 7 * 6)
+    assert [c["name"] for c in summary["components"]] == COMPONENTS
+    assert all(c["seconds"] >= 0 and not c["cached"] for c in summary["components"])
+    assert len(summary["metrics"]) == 4 * 5
+    for cell in summary["metrics"]:
+        assert cell["status"] in ("judged", "not_judged")
+        for value in ("auc", "gauc", "logloss", "calibration", "ci"):
+            assert cell[value] is not None or value in cell["why_null"]
+        if cell["scenario"] == "*":
+            assert cell["examples"] == data["eval"]
+            assert cell["ci"][0] < cell["auc"] < cell["ci"][1]
+            assert cell["auc"] < cell["auc_ceiling"]
+    assert summary["gate"]["blessed"] and summary["gate"]["failures"] == []
+    assert {c["scenario"] for c in summary["gate"]["not_judged"]} >= {"other"}
+    assert summary["model"] == "simulated" and summary["pushed_version"]
+
+
+def test_the_pushed_version_scores_as_the_evaluator_did(job: Path) -> None:
+    from serving.cpp_loader import run_in_fresh_process
+
+    summary = summary_of(job)
+    version = job / "work/serving/simulated" / str(summary["pushed_version"])
+    examples = eval_examples(job)
+    assert len(examples) >= 200
+    scores = run_in_fresh_process(version, examples)
+    labels = _features(examples, list(scores))
+    for cell in summary["metrics"]:
+        if cell["scenario"] == "*":
+            task = cell["task"]
+            assert metrics.auc(labels[task], scores[task]) == pytest.approx(cell["auc"], abs=1e-6)
+            assert metrics.logloss(labels[task], scores[task]) == pytest.approx(
+                cell["logloss"], abs=1e-6
+            )
+
+
+def test_the_evaluators_own_scores_equal_the_fresh_process(job: Path) -> None:
+    import tensorflow_model_analysis as tfma
+
+    from serving.cpp_loader import run_in_fresh_process
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.evaluation import eval_config
+
+    version = job / "work/serving/simulated" / str(summary_of(job)["pushed_version"])
+    examples = eval_examples(job)[:200]
+    loaded = tfma.default_eval_shared_model(
+        str(version), eval_config=eval_config(load_config(CONFIG))
+    ).model_loader.construct_fn()
+    import tensorflow as tf
+
+    by_tfma = loaded.signatures["serving_default"](examples=tf.constant(examples))
+    fresh = run_in_fresh_process(version, examples)
+    for task, values in by_tfma.items():
+        np.testing.assert_allclose(fresh[task], values.numpy(), atol=1e-6, rtol=0)
+
+
+def test_the_report_stands_alone(job: Path) -> None:
+    page = (job / "work/report/index.html").read_text()
+    assert "Blessed" in page and "<svg" in page and "profile_enter" in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+
+
+def test_a_server_answers_as_the_model_scores(job: Path) -> None:
+    base = job / "work/serving/simulated"
+    row = {"user_id": "5", "tab": "feed", "hour": "12", "item_age_days": 1.5}
+    server = subprocess.Popen(
+        [EQUIPOISE, "serve", str(base), "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = next(
+            match[0] for line in server.stdout if (match := re.search(r"127\.0\.0\.1:\d+", line))
+        )
+        done = equipoise("predict", "simulated", json.dumps(row), "--address", address, "--json")
+        assert done.returncode == 0, done.stderr
+        scores = json.loads(done.stdout)
+        assert set(scores) == {"click", "long_view", "like", "profile_enter"}
+        assert all(0 < score < 1 for score in scores.values())
+        wrong = equipoise("predict", "nothing", json.dumps(row), "--address", address)
+        assert wrong.returncode == 1 and "NOT_FOUND" in wrong.stderr
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
+class TestSecondRun:
+    """What a run reuses, in the order in which these change things."""
+
+    def test_nothing_changed(self, job: Path) -> None:
+        first = summary_of(job)
+        done = run(job)
+        assert done.returncode == 0, done.stdout + done.stderr
+        second = summary_of(job)
+        reused = cached(second)
+        assert [name for name in COMPONENTS if not reused[name]] == [
+            "Baseline",
+            "Gate",
+            "Pusher",
+            "Report",
+        ]
+        assert second["pushed_version"] == first["pushed_version"], "it is served already"
+        assert second["gate"]["baseline_version"] == first["pushed_version"]
+        for cell in second["metrics"]:
+            assert cell["auc_baseline"] == pytest.approx(cell["auc"], abs=1e-6)
+
+    def test_a_cell_below_its_floor_blocks_the_push(self, job: Path) -> None:
+        versions = os.listdir(job / "work/serving/simulated")
+        done = run(job, "gate.auc_floors={click/search: 0.99}")
+        assert done.returncode == 3
+        assert "click in search" in done.stdout
+        summary = summary_of(job)
+        (failure,) = summary["gate"]["failures"]
+        assert (failure["task"], failure["scenario"], failure["threshold"], failure["kind"]) == (
+            "click",
+            "search",
+            0.99,
+            "floor",
+        )
+        assert summary["pushed_version"] is None
+        assert os.listdir(job / "work/serving/simulated") == versions
+        assert cached(summary)["Trainer"]
+
+    def test_a_changed_byte_is_noticed_and_a_frozen_graph_stays_as_it_is(self, job: Path) -> None:
+        (graph,) = glob.glob(str(job / "work/pipeline/Transform/transform_graph/*"))
+        day = job / "logs/day=2024-01-02.parquet"
+        table = pq.read_table(day)
+        # Ten times the durations: a graph that is fitted again would have other buckets.
+        durations = pa.array(np.asarray(table["item_duration_s"]) * 10, pa.float32())
+        position = table.column_names.index("item_duration_s")
+        pq.write_table(table.set_column(position, "item_duration_s", durations), day)
+        done = run(job, f"features.transform_graph={graph}", "training.epochs=1")
+        assert done.returncode in (0, 3), done.stdout + done.stderr
+        assert not cached(summary_of(job))["LogExampleGen"]
+        assert len(glob.glob(str(job / "work/pipeline/Transform/transform_graph/*"))) == 1
+        _assert_transformed_by(graph, job)
+
+
+def _assert_transformed_by(graph: str, job: Path) -> None:
+    """The newest transformed examples equal the graph applied to the newest raw ones."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    def newest(kind: str) -> list[bytes]:
+        folder = max(glob.glob(str(job / "work/pipeline" / kind / "*")), key=os.path.getmtime)
+        files = sorted(glob.glob(f"{folder}/Split-eval/*"))
+        return list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+
+    output = tft.TFTransformOutput(graph)
+    raw = tf.io.parse_example(newest("LogExampleGen/examples"), output.raw_feature_spec())
+    expected = output.transform_features_layer()(raw)
+    found = tf.io.parse_example(
+        newest("Transform/transformed_examples"), output.transformed_feature_spec()
+    )
+    for name in ("keys", "numbers", "scenario", "labels"):
+        # The writer may order rows otherwise than the reader found them.
+        for values in (expected, found):
+            values[name] = np.sort(np.asarray(values[name]).reshape(len(values[name]), -1), axis=0)
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+
+
+def _features(examples: list[bytes], names: list[str]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in names}
+    return {k: v.numpy() for k, v in tf.io.parse_example(examples, spec).items()}
+
+
+@pytest.fixture
+def csv_job(tmp_path: Path) -> Iterator[Path]:
+    """Logs as CSV, to be broken, and a config of them."""
+    (tmp_path / "logs").mkdir()
+    for day in simulate(tmp_path / "parquet", days=7, rows_per_day=300):
+        pa.csv.write_csv(pq.read_table(day), tmp_path / "logs" / f"{day.stem}.csv")
+    raw = yaml.safe_load(CONFIG.read_text())
+    raw["data"] |= {"path": str(tmp_path / "logs"), "logs": "day={YYYY}-{MM}-{DD}.csv"}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(raw))
+    yield tmp_path
+
+
+def test_broken_rows_stop_the_run_and_are_left_to_look_at(csv_job: Path) -> None:
+    day = csv_job / "logs/day=2024-01-03.csv"
+    lines = day.read_text().splitlines()
+    lines[1:200] = [line + ",surplus" for line in lines[1:200]]
+    day.write_text("\n".join(lines) + "\n")
+    done = equipoise("run", csv_job / "job.yaml", "--workdir", csv_job / "work")
+    assert done.returncode == 2
+    assert "199" in done.stderr and "data.max_rejected_fraction" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    rejected = pa.concat_tables(
+        pq.read_table(file) for file in glob.glob(str(csv_job / "work/rejected/*.parquet"))
+    )
+    assert rejected.num_rows == 199
+    assert not (csv_job / "work/summary.json").exists()
+
+
+def test_every_broken_file_is_named_at_once(csv_job: Path) -> None:
+    (csv_job / "logs/day=2024-01-02.csv").unlink()
+    gone = csv_job / "logs/day=2024-01-03.csv"
+    table = pa.csv.read_csv(gone).drop(["is_click"])
+    pa.csv.write_csv(table, gone)
+    done = equipoise("check", csv_job / "job.yaml")
+    assert done.returncode == 2
+    assert "2024-01-02" in done.stderr and "is_click" in done.stderr
+
+
+def test_a_workdir_that_cannot_be_written(csv_job: Path) -> None:
+    (csv_job / "file").write_text("")
+    done = equipoise("run", csv_job / "job.yaml", "--workdir", csv_job / "file" / "work")
+    assert done.returncode == 2
+    assert str(csv_job / "file" / "work") in done.stderr and "--workdir" in done.stderr
+
+
+def test_simulate_draws_the_days_that_are_asked_for(tmp_path: Path) -> None:
+    done = equipoise(
+        "simulate",
+        "--out",
+        tmp_path,
+        "--days",
+        "1",
+        "--rows-per-day",
+        "100",
+        "--start",
+        "2025-02-03",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [f"day={datetime.date(2025, 2, 3)}.parquet"]
+
+
+@pytest.mark.kuairand
+def test_real_logs(kuairand_dir: Path, tmp_path: Path) -> None:
+    done = equipoise(
+        *("run", CONFIG.with_name("kuairand.yaml"), "--workdir", tmp_path),
+        *("--set", f"data.path={kuairand_dir}", "--set", "training.epochs=1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    data = summary["data"]
+    assert data["read"] == 198_895
+    assert (data["equal_rows"], data["equal_keys"]) == (4_931, 381)
+    parts = ("duplicates", "rejected", "out_of_range", "train", "valid", "eval")
+    assert data["read"] == sum(data[part] for part in parts)
+    pooled = {c["task"]: c for c in summary["metrics"] if c["scenario"] == "*"}
+    # One epoch; the tab alone ranks clicks at .592.
+    assert pooled["click"]["auc"] > 0.65 and pooled["long_view"]["auc"] > 0.65
+    assert pooled["click"]["positives"] > 0
