@@ -115,8 +115,9 @@ def create_pipeline(
     evaluator = tfx.components.Evaluator(
         examples=examples, model=model, eval_config=eval_config(config), example_splits=["eval"]
     )
-    # What the candidate must not fall behind.
+    # What the candidate must not fall behind, looked up as late as can be.
     baseline = Baseline(push_destination=push_destination, known_version=known_version)
+    baseline.add_upstream_node(evaluator)
     # Every task x scenario cell must hold; the only writer of the blessing.
     gate = Gate(
         examples=examples,

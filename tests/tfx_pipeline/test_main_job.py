@@ -29,7 +29,6 @@ pytestmark = pytest.mark.e2e
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
 EQUIPOISE = Path(sys.executable).with_name("equipoise")
 COMPONENTS = [
-    "Baseline",
     "LogExampleGen",
     "StatisticsGen",
     "SchemaGen",
@@ -37,6 +36,7 @@ COMPONENTS = [
     "Transform",
     "Trainer",
     "Evaluator",
+    "Baseline",
     "Gate",
     "Pusher",
     "Report",
