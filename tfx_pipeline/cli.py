@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import json
 import logging
 import os
@@ -33,6 +34,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"equipoise {importlib.metadata.version('equipoise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version
+
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file (YAML).")]
 Workdir = Annotated[
@@ -159,7 +179,7 @@ def serve(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from serving.model_server import serve as serve_forever
 
-    with _explain_errors():
+    with _explain_errors(ValueError, OSError):
         serve_forever(
             str(directory),
             name or directory.resolve().name,
@@ -190,7 +210,7 @@ def predict(
     from serving.client import Client, PredictError
 
     texts = rows or [line for line in sys.stdin if line.strip()]
-    with _explain_errors():
+    with _explain_errors(ValueError):
         parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
         try:
             with Client(address, timeout=timeout) as client:
@@ -236,14 +256,18 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _explain_errors() -> Iterator[None]:
-    """Prints what is wrong with the input, and ends with status 2."""
+def _explain_errors(*also: type[Exception]) -> Iterator[None]:
+    """Prints what is wrong with the input, and ends with status 2.
+
+    Args:
+      also: Further errors whose text is meant for the user.
+    """
     try:
         yield
     except InputError as error:
         _print_problems(error.problems)
         raise typer.Exit(2) from error
-    except (ValueError, OSError) as error:
+    except also as error:
         _print_error(str(error))
         raise typer.Exit(2) from error
 
