@@ -226,10 +226,11 @@ class DynamicTable(tf.Module):
 
     def _find(self, keys: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
         in_buckets = tf.reshape(tf.gather(self.keys, buckets), [-1, 2 * WAYS])
-        match = tf.equal(in_buckets, keys[:, None])
-        way = tf.argmax(match, axis=1)
+        match = tf.cast(tf.equal(in_buckets, keys[:, None]), tf.float32)
+        # At most one way matches, so this product is its number from 1, or 0.
+        way = tf.cast(tf.linalg.matvec(match, tf.range(1.0, 2 * WAYS + 1)), tf.int64) - 1
         bucket = tf.where(way < WAYS, buckets[:, 0], buckets[:, 1])
-        return tf.where(tf.reduce_any(match, axis=1), bucket * WAYS + way % WAYS, -1)
+        return tf.where(way >= 0, bucket * WAYS + way % WAYS, -1)
 
     def _unit(self, now: tf.Tensor) -> tf.Tensor:
         """What an occurrence adds to a stored score now: 2^((now - origin) / half_life)."""

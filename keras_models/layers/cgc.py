@@ -49,7 +49,12 @@ class Cgc(keras.layers.Layer):
         self.units = list(units)
         self.shared_gate = shared_gate
         num_experts = num_tasks * experts_per_task + shared_experts
-        self._experts = ExpertBank(num_experts, units, name="experts")
+        self._experts = ExpertBank(
+            num_experts,
+            units,
+            readers=[experts_per_task] * num_tasks + [shared_experts],
+            name="experts",
+        )
         self._task_gates = StackedDense(
             num_tasks, experts_per_task + shared_experts, use_bias=False, name="task_gates"
         )
@@ -67,15 +72,11 @@ class Cgc(keras.layers.Layer):
           `task_gates` float32 [B, K, P + S], own experts first, and, where there is a shared gate,
           `shared_gate` float32 [B, K * P + S].
         """
-        one_input = inputs.shape.rank == 2
         tasks, own = self.num_tasks, self.experts_per_task
-        if one_input:
-            for_experts = for_tasks = for_shared = inputs
-        else:
-            readers = [own] * tasks + [self.shared_experts]
-            for_experts = tf.repeat(inputs, readers, axis=1)
+        for_tasks = for_shared = inputs
+        if inputs.shape.rank == 3:
             for_tasks, for_shared = inputs[:, :tasks], inputs[:, tasks]
-        experts = self._experts(for_experts)
+        experts = self._experts(inputs)
         own_experts = tf.reshape(experts[:, : tasks * own], [-1, tasks, own, self.units[-1]])
         task_gates = tf.nn.softmax(self._task_gates(for_tasks), axis=-1)
         outputs = tf.einsum("bkp,bkph->bkh", task_gates[:, :, :own], own_experts) + tf.einsum(

@@ -17,16 +17,32 @@ class ExpertBank(keras.layers.Layer):
     Args:
       num_experts: E.
       units: Layer widths of an expert; the last is H.
+      readers: For inputs [B, G, I]: how many experts read each of the G, in order. Defaults to
+        G = E inputs with one reader each.
     """
 
-    def __init__(self, num_experts: int, units: Sequence[int], **kwargs: Any):
+    def __init__(
+        self,
+        num_experts: int,
+        units: Sequence[int],
+        readers: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if not units:
             raise ValueError(f"`units` should name at least one width. Received: units={units}")
         self.num_experts = num_experts
         self.units = list(units)
+        self.readers = None if readers is None else list(readers)
         self._layers = [
-            StackedDense(num_experts, width, "relu", name=f"layer_{i}")
+            StackedDense(
+                num_experts,
+                width,
+                "relu",
+                # An expert's further layers read its own output.
+                readers=readers if i == 1 else None,
+                name=f"layer_{i}",
+            )
             for i, width in enumerate(units, start=1)
         ]
 
@@ -34,7 +50,7 @@ class ExpertBank(keras.layers.Layer):
         """Applies the experts.
 
         Args:
-          inputs: float32 [B, I], read by all, or [B, E, I].
+          inputs: float32 [B, I], read by all, or [B, G, I].
 
         Returns:
           float32 [B, E, H].
@@ -46,4 +62,9 @@ class ExpertBank(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "num_experts": self.num_experts, "units": self.units}
+        return {
+            **super().get_config(),
+            "num_experts": self.num_experts,
+            "units": self.units,
+            "readers": self.readers,
+        }

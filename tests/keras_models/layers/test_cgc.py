@@ -30,7 +30,7 @@ def test_an_expert_bank_needs_widths() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", [Cgc(K, P, S, [H], True), ExpertBank(3, [5, 4])], ids=lambda x: x.name
+    "layer", [Cgc(K, P, S, [H], True), ExpertBank(3, [5, 4], [2, 1])], ids=lambda x: x.name
 )
 def test_config_round_trip(layer: tf.Module) -> None:
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()

@@ -23,9 +23,11 @@ def test_equals_one_mlp_a_task(units: list[int]) -> None:
     for k in range(K):
         z = inputs[:, k].astype(np.float64)
         for kernel, bias in layers[:-1]:
-            z = np.maximum(z @ kernel[k] + bias[k], 0)
+            z = np.maximum(z @ kernel[:, k] + bias[k], 0)
         kernel, bias = layers[-1]
-        np.testing.assert_allclose(tower(inputs)[:, k], (z @ kernel[k] + bias[k])[:, 0], atol=1e-5)
+        np.testing.assert_allclose(
+            tower(inputs)[:, k], (z @ kernel[:, k] + bias[k])[:, 0], atol=1e-5
+        )
 
 
 def test_config_round_trip() -> None:
