@@ -24,7 +24,8 @@ def _made(levels: int, units: list[int] = UNITS) -> tuple[Ple, np.ndarray]:
     inputs = rng.normal(size=(B, IN)).astype(np.float32)
     ple(inputs)
     for weight in ple.trainable_weights:
-        weight.assign(rng.normal(size=weight.shape) * 0.7)
+        # Biases that keep every expert alive, so that a gradient of zero is a mistake.
+        weight.assign(rng.normal(size=weight.shape) * 0.5 + ("bias" in weight.name))
     return ple, inputs
 
 
