@@ -24,8 +24,7 @@ def _made(levels: int, units: list[int] = UNITS) -> tuple[Ple, np.ndarray]:
     inputs = rng.normal(size=(B, IN)).astype(np.float32)
     ple(inputs)
     for weight in ple.trainable_weights:
-        # Biases that keep every expert alive, so that a gradient of zero is a mistake.
-        weight.assign(rng.normal(size=weight.shape) * 0.5 + ("bias" in weight.name))
+        weight.assign(rng.normal(size=weight.shape) * 0.7)
     return ple, inputs
 
 
@@ -105,8 +104,11 @@ def test_gates_sum_to_one_over_experts() -> None:
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_every_weight_gets_a_gradient(levels: int) -> None:
     ple, _ = _made(levels)
+    # Nothing negative, so that no expert is dead and a gradient of zero is a mistake.
+    for weight in ple.trainable_weights:
+        weight.assign(tf.abs(weight))
     with tf.GradientTape() as tape:
-        outputs, _ = ple(tf.random.normal([64, IN], seed=3))
+        outputs, _ = ple(tf.random.uniform([64, IN], seed=3))
         loss = tf.reduce_sum(outputs**2)
     gradients = tape.gradient(loss, ple.trainable_weights)
     for weight, gradient in zip(ple.trainable_weights, gradients, strict=True):
