@@ -104,9 +104,10 @@ def test_gates_sum_to_one_over_experts() -> None:
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_every_weight_gets_a_gradient(levels: int) -> None:
     ple, _ = _made(levels)
-    # Nothing negative, so that no expert is dead and a gradient of zero is a mistake.
+    # Nothing negative and nothing large: no expert is dead and no gate shut, so that a gradient of
+    # zero is a mistake.
     for weight in ple.trainable_weights:
-        weight.assign(tf.abs(weight))
+        weight.assign(0.3 * tf.abs(weight))
     with tf.GradientTape() as tape:
         outputs, _ = ple(tf.random.uniform([64, IN], seed=3))
         loss = tf.reduce_sum(outputs**2)
