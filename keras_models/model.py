@@ -86,6 +86,12 @@ class RankingModel(keras.Model):
       tower_units: Hidden layer widths of a task's tower.
       table: Embedding table of `num_fields` fields.
       dropout: Share of the backbone's input that is set to zero in training.
+
+    Attributes:
+      tasks: The tasks, with their weights.
+      table: The embedding table.
+      network: All else.
+      feature_spec: Shape and type, by name, of the features that `call` takes.
     """
 
     def __init__(
