@@ -44,6 +44,9 @@ def eval_config(config: Config) -> tfma.EvalConfig:
     )
 
 
+_VALUES = ("auc", "gauc", "logloss", "calibration", "ci")
+
+
 @dataclass
 class Cell:
     """Metrics of one task in one scenario; None where a value could not be computed.
@@ -96,7 +99,8 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
       config: The run's config.
 
     Returns:
-      A cell per task and scenario that has rows, the pool first, in the config's order.
+      A cell per task and scenario, the pool first, in the config's order; also for a scenario
+      that has no rows.
     """
     values: dict[tuple[str, str], dict[str, float]] = {}
     for slice_key, by_output in tfma.load_eval_result(evaluation_uri).slicing_metrics:
@@ -109,14 +113,15 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
             }
             values.setdefault((task, scenario), {}).update(metrics)
     return [
-        _to_cell(task, scenario, values[task, scenario])
+        _to_cell(task, scenario, values.get((task, scenario)))
         for task in config.tasks
         for scenario in [POOL, *config.scenario.names]
-        if (task, scenario) in values
     ]
 
 
-def _to_cell(task: str, scenario: str, metrics: dict[str, float]) -> Cell:
+def _to_cell(task: str, scenario: str, metrics: dict[str, float] | None) -> Cell:
+    if metrics is None:
+        return Cell(task, scenario, 0, 0, why_null=dict.fromkeys(_VALUES, "there are no rows"))
     examples, positives = round(metrics["cell_examples"]), round(metrics["cell_positives"])
     cell = Cell(
         task,

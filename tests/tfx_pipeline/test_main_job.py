@@ -129,14 +129,22 @@ def test_the_pushed_version_scores_as_the_evaluator_did(job: Path) -> None:
     examples = eval_examples(job)
     assert len(examples) >= 200
     scores = run_in_fresh_process(version, examples)
-    labels = _features(examples, list(scores))
+    columns = _columns(examples, list(scores))
     for cell in summary["metrics"]:
-        if cell["scenario"] == "*":
-            task = cell["task"]
-            assert metrics.auc(labels[task], scores[task]) == pytest.approx(cell["auc"], abs=1e-6)
-            assert metrics.logloss(labels[task], scores[task]) == pytest.approx(
-                cell["logloss"], abs=1e-6
-            )
+        rows = (columns["_scenario"] == cell["scenario"].encode()) | (cell["scenario"] == "*")
+        assert (cell["examples"], cell["positives"]) == (
+            rows.sum(),
+            columns[cell["task"]][rows].sum(),
+        )
+        labels, predicted = columns[cell["task"]][rows], scores[cell["task"]][rows]
+        expected = {
+            "auc": metrics.auc(labels, predicted),
+            "gauc": metrics.gauc(labels, predicted, columns["user_id"][rows]),
+            "logloss": metrics.logloss(labels, predicted),
+            "calibration": metrics.calibration(labels, predicted),
+        }
+        for name, value in expected.items():
+            assert cell[name] == (None if value is None else pytest.approx(value, abs=1e-6))
 
 
 def test_the_evaluators_own_scores_equal_the_fresh_process(job: Path) -> None:
@@ -263,10 +271,11 @@ def _assert_transformed_by(graph: str, job: Path) -> None:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
 
 
-def _features(examples: list[bytes], names: list[str]) -> dict[str, np.ndarray]:
+def _columns(examples: list[bytes], tasks: list[str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in names}
+    spec = {task: tf.io.FixedLenFeature([], tf.int64) for task in tasks}
+    spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in ("_scenario", "user_id")}
     return {k: v.numpy() for k, v in tf.io.parse_example(examples, spec).items()}
 
 
