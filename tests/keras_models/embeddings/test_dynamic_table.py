@@ -101,7 +101,7 @@ def test_invariants(
     table = traced.table
     ever: set[int] = set()
     for batch in batches:
-        before = _state(table)
+        before, origin = _state(table), float(table._score_origin)
         old_slots = table.find(tf.constant(np.unique(batch))).numpy()
         rows, slots, index = traced.train_lookup(tf.constant(batch))
         after = _state(table)
@@ -136,7 +136,10 @@ def test_invariants(
         others = np.append(~taken, np.ones(F, bool))
         np.testing.assert_array_equal(after["rows"][others], before["rows"][others])
 
-        # The lowest score went, of the rows that this step does not read.
+        # The lowest score went, of the rows that this step does not read. A step may rescale all
+        # scores first; those that fade out of float32's range are then equally low.
+        fading = 2.0 ** -((float(table._score_origin) - origin) / half_life)
+        scores = np.maximum(before["scores"] * fading, np.finfo(np.float32).tiny)
         in_step = np.isin(after["keys"], batch)
         for slot in newcomers[before["live"][newcomers]]:
             buckets = table._buckets(tf.constant(after["keys"][slot : slot + 1])).numpy()[0]
@@ -144,7 +147,7 @@ def test_invariants(
             assert not np.isin(before["keys"][slot], batch)
             bystanders = near[~in_step[near] & ~taken[near]]
             assert after["live"][near].all()
-            assert (before["scores"][bystanders] >= before["scores"][slot]).all()
+            assert (scores[bystanders] >= scores[slot] * (1 - 1e-6)).all()
 
         traced.apply_gradients(slots, tf.random.stateless_normal(rows.shape, [1, len(live)]))
 
