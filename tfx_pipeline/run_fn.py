@@ -92,7 +92,9 @@ def build_model(config: Config, *, num_fields: int, num_numbers: int) -> Ranking
         backbone=Ple(num_tasks=len(config.tasks), **settings.ple.model_dump()),
         tower_units=settings.tower_units,
         dropout=settings.dropout,
-        table=DynamicTable(num_fields=num_fields, **settings.embedding.model_dump()),
+        table=DynamicTable(
+            num_fields=num_fields, seed=config.training.seed, **settings.embedding.model_dump()
+        ),
     )
 
 
