@@ -123,7 +123,7 @@ class Client:
             entry.value.dtype = _DT_STRING
             entry.value.tensor_shape.dim.add(size=len(rows))
             entry.value.string_val.extend(
-                _example(f"row {i}", row, columns) for i, row in enumerate(rows)
+                _example(f"row {i}", row, columns) for i, row in enumerate(rows, 1)
             )
             response = self._send(request, deadline)
         except PredictError:
@@ -132,7 +132,8 @@ class Client:
         if response.model_spec.version.value != version:
             # A newer version answers: its columns may be others.
             self._columns.pop(model, None)
-        return {entry.key: _floats(entry.key, entry.value) for entry in response.outputs}
+        outputs = sorted(response.outputs, key=lambda entry: entry.key)
+        return {entry.key: _floats(entry.key, entry.value) for entry in outputs}
 
     def _fetch_columns(self, model: str, deadline: float) -> tuple[int, Columns]:
         request = PredictRequest()

@@ -98,7 +98,7 @@ def run(
         settings = load_config(config, overrides)
         workdir = workdir or Path("runs") / settings.name
         with exclusive(workdir), _output(workdir, verbose) as console:
-            console.print(f"[bold]{settings.name}[/bold] in {workdir}")
+            console.print(f"[bold]{settings.name}[/bold] in {escape(str(workdir))}")
             with console.status("Starting …"):
                 from tfx_pipeline.runners import local
             with component_lines(console):
@@ -165,7 +165,7 @@ def serve(
         typer.Option(help="Name of the model.", show_default="the folder's name"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, help="Port; 0 picks a free one.")] = 8500,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")] = 8500,
     poll_seconds: Annotated[
         float, typer.Option(min=0.1, help="How often to look for a new version.")
     ] = 2.0,
@@ -210,6 +210,9 @@ def predict(
     from serving.client import Client, PredictError
 
     texts = rows or [line for line in sys.stdin if line.strip()]
+    if not texts:
+        _print_error("no row: expected JSON objects as arguments or on standard input")
+        raise typer.Exit(2)
     with _explain_errors(ValueError):
         parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
         try:
@@ -243,10 +246,13 @@ def _output(workdir: Path, verbose: bool) -> Iterator[Console]:
             yield console
         except (InputError, typer.Exit):
             raise
+        except KeyboardInterrupt:
+            console.print("interrupted; run it again and it goes on from here")
+            raise typer.Exit(130) from None
         except Exception as error:
             logging.getLogger(__name__).exception("The run failed")
             console.print(f"[red]failed[/red] {escape(_first_line(error))}")
-            console.print(f"Everything that was printed is in {log_file}")
+            console.print(f"Everything that was printed is in {escape(str(log_file))}")
             raise typer.Exit(1) from error
 
 
@@ -308,7 +314,7 @@ def _print_outcome(
             verdict = "[red]fails[/red]"
         table.add_row(
             cell["task"],
-            "all" if cell["scenario"] == "*" else cell["scenario"],
+            "all" if cell["scenario"] == "*" else escape(cell["scenario"]),
             f"{cell['examples']:,}",
             f"{cell['positives']:,}",
             _number(cell["auc"], 4),
@@ -328,19 +334,24 @@ def _print_outcome(
         f"{data['out_of_range']:,} of other days"
     )
     for failure in summary["gate"]["failures"]:
-        console.print(
-            f"[red]{failure['kind']}[/red] {failure['task']} in {failure['scenario']}: "
-            f"{failure['metric']} {_number(failure['value'], 4)} against "
-            f"{_number(failure['threshold'], 4)}"
-        )
+        console.print(f"[red]{failure['kind']}[/red] {escape(_explain_failure(failure))}")
     if summary["gate"]["blessed"]:
         console.print(
             f"[green]blessed[/green], version {summary['pushed_version']} in "
-            f"{workdir / 'serving' / summary['model']}"
+            f"{escape(str(workdir / 'serving' / summary['model']))}"
         )
     else:
         console.print("[red]not blessed[/red], nothing was pushed")
-    console.print(f"report {workdir / 'report' / 'index.html'}   {seconds:.0f} s")
+    console.print(f"report {escape(str(workdir / 'report' / 'index.html'))}   {seconds:.0f} s")
+
+
+def _explain_failure(failure: dict[str, Any]) -> str:
+    if "why" in failure:
+        return failure["why"]
+    return (
+        f"{failure['task']} in {failure['scenario']}: {failure['metric']} "
+        f"{_number(failure['value'], 4)} against {_number(failure['threshold'], 4)}"
+    )
 
 
 def _number(value: float | None, digits: int) -> str:

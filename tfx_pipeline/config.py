@@ -27,7 +27,7 @@ _NAME = r"^[a-z][a-z0-9_]*$"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DaySource(_Section):
@@ -160,7 +160,9 @@ class ScenarioConfig(_Section):
     @classmethod
     def _values_as_text(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("values"), list):
-            data = {**data, "values": [str(v) for v in data["values"]]}
+            # YAML reads 1 as a number; anything but numbers and texts was hardly meant.
+            texts = [str(v) if type(v) in (int, float) else v for v in data["values"]]
+            data = {**data, "values": texts}
         return data
 
     @model_validator(mode="after")
@@ -168,8 +170,12 @@ class ScenarioConfig(_Section):
         repeated = sorted({v for v in self.values if self.values.count(v) > 1})
         if repeated:
             raise ValueError(f"values repeat: {', '.join(repeated)}")
-        if OTHER in self.values:
-            raise ValueError(f"`{OTHER}` is added by itself and must not be listed")
+        taken = [v for v in self.values if v in (OTHER, "*", "all", "")]
+        if taken:
+            raise ValueError(
+                f"{taken[0]!r} must not be listed: `{OTHER}` is added by itself, `*` and `all` "
+                "stand for the pool, and no scenario is without a name"
+            )
         return self
 
     @property
@@ -201,6 +207,9 @@ class TaskConfig(_Section):
         return self
 
 
+Width = Annotated[int, Field(ge=1)]
+
+
 class EmbeddingConfig(_Section):
     """The dynamic embedding table."""
 
@@ -208,6 +217,7 @@ class EmbeddingConfig(_Section):
     capacity: int = Field(
         1 << 18,
         ge=64,
+        le=1 << 31,
         description="Rows of the table; rounded up to a power of two.",
     )
     min_count: int = Field(
@@ -232,7 +242,7 @@ class PleConfig(_Section):
     levels: int = Field(2, ge=1, description="Extraction levels.")
     experts_per_task: int = Field(2, ge=1, description="Experts of each task, per level.")
     shared_experts: int = Field(2, ge=1, description="Experts shared by all tasks, per level.")
-    expert_units: list[int] = Field([64], min_length=1, description="Layer widths of an expert.")
+    expert_units: list[Width] = Field([64], min_length=1, description="Layer widths of an expert.")
 
 
 class ModelConfig(_Section):
@@ -240,7 +250,7 @@ class ModelConfig(_Section):
 
     backbone: Literal["ple"] = Field("ple", description="Which backbone shares among the tasks.")
     ple: PleConfig = Field(default_factory=PleConfig)
-    tower_units: list[int] = Field([32], description="Layer widths of each task's tower.")
+    tower_units: list[Width] = Field([32], description="Layer widths of each task's tower.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after the embeddings.")
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
 
@@ -248,7 +258,7 @@ class ModelConfig(_Section):
 class TrainingConfig(_Section):
     """How the model is fitted."""
 
-    batch_size: int = Field(1024, ge=1, description="Examples per step.")
+    batch_size: int = Field(1024, ge=1, le=1 << 20, description="Examples per step.")
     epochs: int = Field(5, ge=1, description="Passes over the training days, at most.")
     patience: int = Field(
         1,
@@ -261,7 +271,7 @@ class TrainingConfig(_Section):
     checkpoint_every_steps: int = Field(
         500, ge=1, description="Steps between checkpoints; a killed training goes on from the last."
     )
-    seed: int = Field(1, ge=0, description="Seeds initialisation and shuffling.")
+    seed: int = Field(1, ge=0, lt=1 << 32, description="Seeds initialisation and shuffling.")
     xla: bool = Field(True, description="Compile the dense part of the step with XLA.")
 
 
@@ -284,7 +294,7 @@ class GateConfig(_Section):
         ge=0,
         le=1,
         description="Most that the AUC of a judged cell may lie below that of the last pushed "
-        "version on the same rows.",
+        "version on the same rows; 1 compares nothing.",
     )
 
 
@@ -318,6 +328,20 @@ class Config(_Section):
         return self.serving.model_name or self.name
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice; PyYAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key.value}` stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Reads a config file.
 
@@ -333,11 +357,15 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
         raise InputError(
             [Problem(str(path), "no such file", "a config file", "configs/ holds examples.")]
         ) from None
+    except OSError as error:
+        raise InputError(
+            [Problem(str(path), error.strerror or str(error), "a config file")]
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
@@ -384,6 +412,8 @@ def _to_problem(error: Any) -> Problem:
         )
     if error["type"] == "missing":
         return Problem(where, "nothing", "a value: the key is required")
+    if error["type"] == "value_error":
+        return Problem(where, message, "what docs/reference/config.md says of this key")
     found = repr(error["input"])
     return Problem(where, found if len(found) <= 80 else found[:77] + "...", _as_phrase(message))
 
@@ -412,6 +442,27 @@ def _cross_check(config: Config) -> list[Problem]:
                     f"Take `{name}` out of `features`, or rename the task.",
                 )
             )
+    for name, task in config.tasks.items():
+        columns = parse_expression(task.label).columns
+        if len(columns) == 1 and columns & set(features):
+            problems.append(
+                Problem(
+                    f"tasks.{name}.label",
+                    f"an expression of `{min(columns)}` alone, which is a feature",
+                    "a label that no feature gives away",
+                    f"Take `{min(columns)}` out of `features`.",
+                )
+            )
+    graph = config.features.transform_graph
+    if graph is not None and "://" not in str(graph) and not graph.is_dir():
+        problems.append(
+            Problem(
+                "features.transform_graph",
+                f"no folder {graph}",
+                "a transform graph of an earlier run",
+                "They lie in the workdir, under pipeline/Transform/transform_graph.",
+            )
+        )
     cells = {f"{task}/{s}" for task in config.tasks for s in [*config.scenario.names, "*"]}
     for key, floor in config.gate.auc_floors.items():
         where = f"gate.auc_floors.{key}"

@@ -79,6 +79,13 @@ def find_inputs(config: Config) -> Inputs:
     """Looks for the files of the log and of every joined table."""
     data = config.data
     root = str(data.path)
+    if set("*?[") & set(root):
+        what = Problem(
+            "data.path", root, "a folder without * ? [ in its name", "Patterns go into data.logs."
+        )
+        return Inputs((), {}, (what,))
+    if "://" not in root and not data.path.is_dir():
+        return Inputs((), {}, (Problem("data.path", f"no folder {root}", "the logs' folder"),))
     files, problems = find_log_files(root, data.logs, data.format, splits(config), data.day.column)
     tables = {}
     for name, table in data.tables.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from serving.signatures import REQUEST_COLUMNS, SERVING_DEFAULT
 from transforms.examples import SCENARIO, true_feature
 
 _BATCH = 4096
@@ -60,19 +61,23 @@ def read_rows(
     )
 
 
-def score(model_dir: str, examples: np.ndarray) -> dict[str, np.ndarray]:
+def required_columns(model: tf.Module) -> set[str]:
+    """Columns that a loaded SavedModel of ours reads from a request."""
+    columns = model.signatures[REQUEST_COLUMNS]()
+    return {name.decode() for kind in columns.values() for name in kind.numpy()}
+
+
+def score(model: tf.Module, examples: np.ndarray) -> dict[str, np.ndarray]:
     """Runs `serving_default` over serialized examples.
 
     Args:
-      model_dir: A SavedModel.
+      model: A loaded SavedModel.
       examples: R serialized tf.Examples.
 
     Returns:
       Every output of the signature: float32 [R].
     """
-    # The reference keeps the model alive; a signature alone does not.
-    model = tf.saved_model.load(model_dir)
-    signature = model.signatures["serving_default"]
+    signature = model.signatures[SERVING_DEFAULT]
     batches = [
         signature(examples=tf.constant(examples[start : start + _BATCH]))
         for start in range(0, len(examples), _BATCH)

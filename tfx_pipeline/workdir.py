@@ -22,6 +22,17 @@ def exclusive(workdir: Path) -> Iterator[None]:
     Raises:
       InputError: if it cannot be written, or another run is at work in it.
     """
+    if set("*?[") & set(str(workdir)):
+        raise InputError(
+            [
+                Problem(
+                    str(workdir),
+                    "a name with one of * ? [",
+                    "a workdir without them: TFX reads its paths as patterns",
+                    "Choose another with --workdir.",
+                )
+            ]
+        )
     try:
         (workdir / "logs").mkdir(parents=True, exist_ok=True)
         lock = open(workdir / ".lock", "w")  # noqa: SIM115 - held until the block ends

@@ -138,15 +138,15 @@ def test_values_are_written_by_their_column(serve_fake: Serve) -> None:
     [
         (
             {"usr_id": "7"},
-            r"row 1: found the column usr_id; expected columns among user_id, tab, a",
+            r"row 2: found the column usr_id; expected columns among user_id, tab, a",
         ),
-        ({"user_id": 7.0}, r"row 1, user_id: found 7\.0; expected text or an integer, or None"),
-        ({"user_id": True}, r"row 1, user_id: found True; expected text or an integer"),
-        ({"user_id": "\ud800"}, r"row 1, user_id: found '\\ud800'; expected text or an integer"),
-        ({"age": "7"}, r"row 1, age: found '7'; expected a finite float32, or None if missing"),
-        ({"age": False}, r"row 1, age: found False; expected a finite float32"),
-        ({"age": float("nan")}, r"row 1, age: found nan; expected a finite float32"),
-        ({"age": -1e39}, r"row 1, age: found -1e\+39; expected a finite float32"),
+        ({"user_id": 7.0}, r"row 2, user_id: found 7\.0; expected text or an integer, or None"),
+        ({"user_id": True}, r"row 2, user_id: found True; expected text or an integer"),
+        ({"user_id": "\ud800"}, r"row 2, user_id: found '\\ud800'; expected text or an integer"),
+        ({"age": "7"}, r"row 2, age: found '7'; expected a finite float32, or None if missing"),
+        ({"age": False}, r"row 2, age: found False; expected a finite float32"),
+        ({"age": float("nan")}, r"row 2, age: found nan; expected a finite float32"),
+        ({"age": -1e39}, r"row 2, age: found -1e\+39; expected a finite float32"),
     ],
 )
 def test_values_that_do_not_fit(serve_fake: Serve, row: Any, message: str) -> None:

@@ -110,6 +110,13 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         ({"data.train": "2024-01-03..2024-01-01"}, "data.train", "before it starts"),
         ({"scenario.values": ["1", "1"]}, "scenario", "repeat: 1"),
         ({"scenario.values": ["other"]}, "scenario", "must not be listed"),
+        ({"scenario.values": ["1", "*"]}, "scenario", "stand for the pool"),
+        ({"scenario.values": [True]}, "scenario.values.0", "valid string"),
+        ({"features.categorical": ["is_click"]}, "tasks.click.label", "a feature"),
+        ({"features.transform_graph": "/nope"}, "features.transform_graph", "no folder /nope"),
+        ({"training.learning_rate": float("inf")}, "training.learning_rate", "finite"),
+        ({"training.seed": 1 << 32}, "training.seed", "less than"),
+        ({"model.tower_units": [0]}, "model.tower_units.0", "greater than or equal to 1"),
         ({"features.categorical": ["user", "user"]}, "features", "`user` twice"),
         ({"features.categorical": ["click"]}, "tasks.click", "would leak"),
         ({"tasks.Click": {"label": "a == 1"}}, "tasks.Click", "lower case"),
@@ -127,6 +134,16 @@ def test_mistake(tmp_path: Path, changes: dict, where: str, says: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     assert "no such file" in problems(path)[str(path)]
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "directory" in problems(tmp_path)[str(tmp_path)]
+
+
+def test_a_key_twice(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "name: again\n")
+    assert "`name` stands twice" in problems(path)[str(path)]
 
 
 def test_not_yaml(tmp_path: Path) -> None:

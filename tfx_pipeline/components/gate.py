@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.v1.dsl.components import InputArtifact, OutputArtifact, Parameter
 from tfx.v1.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
@@ -20,7 +21,7 @@ from tfx_pipeline.artifacts import (
 )
 from tfx_pipeline.config import Config, GateConfig
 from tfx_pipeline.evaluation import POOL, Cell, read_cells
-from tfx_pipeline.scoring import EvaluationRows, read_rows, score
+from tfx_pipeline.scoring import EvaluationRows, read_rows, required_columns, score
 
 
 @tfx.dsl.components.component
@@ -56,12 +57,14 @@ def Gate(  # noqa: N802 - components are named like TFX's own
     if with_truth or pushed["path"]:
         rows = read_rows(split_pattern(examples.uri, "eval"), list(settings.tasks), with_truth)
         set_ceilings(cells, rows)
-        if pushed["path"]:
-            failures += judge_change(
+        if pushed["path"] and settings.gate.max_auc_drop < 1:
+            last = tf.saved_model.load(pushed["path"])
+            unfit = judge_comparability(required_columns(last), settings)
+            failures += unfit or judge_change(
                 cells,
                 rows,
-                candidate=score(serving_dir(model.uri), rows.examples),
-                baseline=score(pushed["path"], rows.examples),
+                candidate=score(tf.saved_model.load(serving_dir(model.uri)), rows.examples),
+                baseline=score(last, rows.examples),
                 gate=settings.gate,
             )
     blessed = not failures
@@ -138,6 +141,35 @@ def judge_floors(cells: Sequence[Cell], gate: GateConfig) -> list[dict[str, Any]
         if cell.auc is None or cell.auc < floor:
             failures.append(_failure(cell, cell.auc, floor, "floor"))
     return failures
+
+
+def judge_comparability(required: set[str], config: Config) -> list[dict[str, Any]]:
+    """A failure if the last pushed version reads columns that the examples no longer hold.
+
+    It would be scored as if they were missing, and a fall below what it really reaches
+    would pass. `max_auc_drop: 1` gives up the comparison.
+
+    Args:
+      required: Columns that the last pushed version reads.
+      config: The run's config.
+    """
+    features = config.features
+    held = {*features.categorical, *features.numeric, config.scenario.column, config.data.user}
+    missing = sorted(required - held)
+    if not missing:
+        return []
+    return [
+        {
+            "task": "*",
+            "scenario": POOL,
+            "metric": "columns",
+            "value": None,
+            "threshold": None,
+            "kind": "not_comparable",
+            "why": f"the last pushed version also reads {', '.join(missing)}; keep them among the "
+            "features, or give up the comparison with gate.max_auc_drop=1",
+        }
+    ]
 
 
 def judge_change(

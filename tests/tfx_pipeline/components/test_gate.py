@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tfx_pipeline.components.gate import (
     judge_change,
+    judge_comparability,
     judge_coverage,
     judge_floors,
     set_ceilings,
     set_status,
 )
-from tfx_pipeline.config import GateConfig
+from tfx_pipeline.config import GateConfig, load_config
 from tfx_pipeline.evaluation import Cell, auc_interval
 from tfx_pipeline.scoring import EvaluationRows
 
@@ -150,3 +153,11 @@ def test_interval_equals_hanley_and_mcneils_worked_example() -> None:
     # Their computed-tomography example: A = 0.893, 51 abnormal, 58 normal, standard error 0.032.
     low, high = auc_interval(0.893, 51, 58)
     assert (high - low) / 2 / 1.96 == pytest.approx(0.032, abs=0.0006)
+
+
+def test_a_last_version_that_reads_more_columns_cannot_be_compared() -> None:
+    config = load_config(Path(__file__).resolve().parents[3] / "configs" / "simulated.yaml")
+    known = {*config.features.categorical, *config.features.numeric}
+    assert judge_comparability(known, config) == []
+    (failure,) = judge_comparability({*known, "gone", "away"}, config)
+    assert failure["kind"] == "not_comparable" and "reads away, gone;" in failure["why"]
