@@ -85,7 +85,13 @@ def find_inputs(config: Config) -> Inputs:
         )
         return Inputs((), {}, (what,))
     if "://" not in root and not data.path.is_dir():
-        return Inputs((), {}, (Problem("data.path", f"no folder {root}", "the logs' folder"),))
+        where = Problem(
+            "data.path",
+            f"no folder {root}",
+            "the folder of the logs",
+            "Say where with --set data.path=FOLDER, or draw logs with `equipoise simulate`.",
+        )
+        return Inputs((), {}, (where,))
     files, problems = find_log_files(root, data.logs, data.format, splits(config), data.day.column)
     tables = {}
     for name, table in data.tables.items():
