@@ -22,9 +22,14 @@ def read_header(line: bytes) -> tuple[str, ...]:
     """Column names from a file's first line.
 
     Raises:
-      ValueError: if the line is not UTF-8, is empty, or names a column twice.
+      ValueError: if the line is not UTF-8, is empty, names a column twice, or holds a bare
+        carriage return.
     """
-    names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+    try:
+        names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+    except csv.Error:
+        # What is left to break a header is a carriage return that ends no line.
+        raise ValueError("lines that end in a carriage return alone") from None
     if not any(names):
         raise ValueError("no column names in its first line")
     repeated = sorted({name for name in names if names.count(name) > 1})

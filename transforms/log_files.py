@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, cast
 
@@ -135,4 +136,6 @@ def _files_by_day(
 
 def _match(root: str, pattern: str) -> list[str]:
     (result,) = FileSystems.match([FileSystems.join(root, pattern)])
-    return sorted(metadata.path for metadata in result.metadata_list)
+    # On a local disk a folder matches too; an object store has none.
+    paths = [metadata.path for metadata in result.metadata_list]
+    return sorted(path for path in paths if not os.path.isdir(path))

@@ -136,9 +136,16 @@ def parse_block(block: Block, open_file: Callable[[str], BinaryIO]) -> RawRows:
 
 def _row_group_sizes(file: BinaryIO, path: str) -> list[int]:
     try:
-        metadata = pq.ParquetFile(file).metadata
+        parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise _parquet_error(error, path) from error
+    names = parquet.schema_arrow.names
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(
+            [Problem(path, f"column `{repeated[0]}` more than once", "columns of different names")]
+        )
+    metadata = parquet.metadata
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 

@@ -90,3 +90,9 @@ def test_files_are_opened_as_they_are_stored(folder):
     with open_file(str(path)) as file:
         assert file.read() == b"no gzip"
     assert file_sizes([str(path)]) == {str(path): 7}
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "x.csv").mkdir()
+    paths, (problem,) = find_files(str(tmp_path), "x.csv", "data.logs")
+    assert paths == [] and problem.found == "no such file"

@@ -159,6 +159,7 @@ def test_a_csv_file_without_rows_still_tells_its_columns():
     assert raw.table.num_rows == 0
 
 
+_TWO_ALIKE = _parquet(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]))
 _GZ = gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
 
 
@@ -171,7 +172,9 @@ _GZ = gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
         ("x.csv", b"", "found no column names in its first line"),
         ("x.csv", b"a,a\n", "found column `a` more than once"),
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), "first line that is not UTF-8"),
+        ("x.csv", b"a,b\r1,2\r", "lines that end in a carriage return alone"),
         ("x.parquet", b"a,b\n1,2\n", "found damaged Parquet"),
+        ("x.parquet", _TWO_ALIKE, "found column `a` more than once"),
         ("x.parquet", _parquet(pa.table({"a": [1]}))[:-30], "found damaged Parquet"),
         ("x.txt", b"", "name that does not tell the format"),
     ],
