@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default=str(ROOT.parent / "shared/data/kuairand_pure"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
+    if not Path(arguments.data).is_dir():
+        print(f"skipped: no folder {arguments.data}; give that of KuaiRand-Pure's files")
+        return
     values: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as workdir:
         for seed in arguments.seeds:
