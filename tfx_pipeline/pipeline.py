@@ -125,6 +125,7 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         baseline=baseline.outputs["baseline"],
         config=whole,
+        code=code_version("tfx_pipeline", "keras_models.metrics"),
     )
     # A new version for TensorFlow Serving, if blessed.
     pusher = Pusher(
@@ -140,7 +141,8 @@ def create_pipeline(
         verdict=gate.outputs["verdict"],
         pushed_model=pusher.outputs["pushed_model"],
         config=whole,
-        code=code_version("tfx_pipeline.components.report"),
+        # The template and the plots count too.
+        code=code_version("tfx_pipeline"),
     )
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,

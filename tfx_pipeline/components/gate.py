@@ -33,6 +33,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
     blessing: OutputArtifact[ModelBlessing],
     verdict: OutputArtifact[GateVerdict],
     config: Parameter[str],
+    code: Parameter[str],
 ) -> None:
     """Judges every task x scenario cell; the only writer of the blessing.
 
@@ -47,7 +48,9 @@ def Gate(  # noqa: N802 - components are named like TFX's own
       blessing: Written for the Pusher.
       verdict: Written for the report and for `summary.json`.
       config: The run's config, as JSON.
+      code: Part of the cache key: what judged otherwise must not lend its verdict.
     """
+    del code
     settings = Config.model_validate_json(config)
     pushed = read_json(baseline.uri, "baseline.json")
     cells = read_cells(evaluation.uri, settings)
