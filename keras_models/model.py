@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.embeddings import DynamicTable, ExportedTable
+from keras_models.embeddings import DynamicEmbedding, ExportedEmbedding
 from keras_models.layers import Tower
 from keras_models.tasks import Task
 
@@ -16,8 +16,8 @@ from keras_models.tasks import Task
 class RankingNetwork(keras.layers.Layer):
     """All of a ranking model but its embedding table.
 
-    x = dropout([flatten(embedded) ; numbers ; onehot(scenario)]), h = backbone(x),
-    logit_k = tower_k(h_k).
+    x = dropout([embedded ; numbers ; onehot(scenario)]), h = backbone(x), logit_k = tower_k(h_k).
+    Under a mixed precision policy the logits are cast to float32.
 
     Args:
       backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
@@ -53,7 +53,7 @@ class RankingNetwork(keras.layers.Layer):
         """Scores examples.
 
         Args:
-          embedded: float32 [B, F, D].
+          embedded: float32 [B, sum of the fields' widths].
           numbers: float32 [B, 2N].
           scenario: int64 [B].
           dropout_seed: int64 [2], in training only. The masks depend on it alone, so that a
@@ -62,13 +62,13 @@ class RankingNetwork(keras.layers.Layer):
         Returns:
           Logits float32 [B, K] and the backbone's named intermediates.
         """
-        flat = tf.reshape(embedded, [-1, embedded.shape[1] * embedded.shape[2]])
-        scenario = tf.one_hot(scenario, self.num_scenarios)
-        inputs = tf.concat([flat, numbers, scenario], axis=1)
+        scenario = tf.one_hot(scenario, self.num_scenarios, dtype=embedded.dtype)
+        # Keras casts the first argument to a mixed policy's type, and no other.
+        inputs = tf.concat([embedded, tf.cast(numbers, embedded.dtype), scenario], axis=1)
         if dropout_seed is not None and self.dropout > 0:
             inputs = tf.nn.experimental.stateless_dropout(inputs, self.dropout, dropout_seed)
         outputs, intermediates = self._backbone(inputs)
-        return self._tower(outputs), intermediates
+        return tf.cast(self._tower(outputs), tf.float32), intermediates
 
 
 class RankingModel(keras.Model):
@@ -79,17 +79,16 @@ class RankingModel(keras.Model):
 
     Args:
       tasks: K tasks, in the order of the outputs; a name alone has weight 1.
-      num_fields: Columns F of the key matrix.
       num_numbers: Columns 2N of the number matrix; may be 0.
       num_scenarios: M, `other` included.
       backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
       tower_units: Hidden layer widths of a task's tower.
-      table: Embedding table of `num_fields` fields.
+      embedding: Embeds the F columns of the key matrix.
       dropout: Share of the backbone's input that is set to zero in training.
 
     Attributes:
       tasks: The tasks, with their weights.
-      table: The embedding table.
+      embedding: The embeddings.
       network: All else.
       feature_spec: Shape and type, by name, of the features that `call` takes.
     """
@@ -98,25 +97,20 @@ class RankingModel(keras.Model):
         self,
         *,
         tasks: Sequence[Task | str],
-        num_fields: int,
         num_numbers: int,
         num_scenarios: int,
         backbone: keras.layers.Layer,
         tower_units: Sequence[int],
-        table: DynamicTable,
+        embedding: DynamicEmbedding,
         dropout: float = 0.0,
         name: str | None = None,
     ):
         super().__init__(name=name)
-        if table.num_fields != num_fields:
-            raise ValueError(
-                f"`table` should have `num_fields`={num_fields}. Received: {table.num_fields}"
-            )
         self.tasks = tuple(Task(task) if isinstance(task, str) else task for task in tasks)
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"`tasks` should name each task once. Received: {', '.join(names)}")
-        self.table = table
+        self.embedding = embedding
         self.network = RankingNetwork(
             backbone,
             num_tasks=len(self.tasks),
@@ -126,7 +120,7 @@ class RankingModel(keras.Model):
             name="network",
         )
         self.feature_spec = {
-            "keys": tf.TensorSpec([None, num_fields], tf.int64),
+            "keys": tf.TensorSpec([None, len(embedding.config.fields)], tf.int64),
             "numbers": tf.TensorSpec([None, num_numbers], tf.float32),
             "scenario": tf.TensorSpec([None], tf.int64),
         }
@@ -138,7 +132,7 @@ class RankingModel(keras.Model):
         )
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Scores examples; reads the table and changes nothing.
+        """Scores examples; reads the embeddings and changes nothing.
 
         Args:
           features: `keys` int64 [B, F], `numbers` float32 [B, 2N], `scenario` int64 [B].
@@ -146,7 +140,7 @@ class RankingModel(keras.Model):
         Returns:
           float32 [B, K], logits in the order of `tasks`.
         """
-        embedded = self.table.lookup(features["keys"])
+        embedded = self.embedding(features["keys"])
         logits, _ = self.network(embedded, features["numbers"], features["scenario"])
         return logits
 
@@ -159,30 +153,32 @@ class RankingModel(keras.Model):
         Returns:
           Tensors by name; see the backbone.
         """
-        embedded = self.table.lookup(features["keys"])
+        embedded = self.embedding(features["keys"])
         _, named = self.network(embedded, features["numbers"], features["scenario"])
         return named
 
     def for_serving(self) -> ServingModel:
-        """The same function of features, over a frozen copy of the table."""
-        return ServingModel(self.network, ExportedTable(self.table))
+        """The same function of features, over a frozen copy of the embeddings."""
+        return ServingModel(self.network, ExportedEmbedding(self.embedding))
 
 
 class ServingModel(tf.Module):
-    """A ranking model over the serving form of its table.
+    """A ranking model over the serving form of its embeddings.
 
     Args:
       network: The trained network.
-      table: The frozen table.
+      embedding: The frozen embeddings.
     """
 
-    def __init__(self, network: RankingNetwork, table: ExportedTable, name: str | None = None):
+    def __init__(
+        self, network: RankingNetwork, embedding: ExportedEmbedding, name: str | None = None
+    ):
         super().__init__(name=name)
         self.network = network
-        self.table = table
+        self.embedding = embedding
 
     def __call__(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Logits float32 [B, K]; features as for `RankingModel.call`."""
-        embedded = self.table.lookup(features["keys"])
+        embedded = self.embedding(features["keys"])
         logits, _ = self.network(embedded, features["numbers"], features["scenario"])
         return logits

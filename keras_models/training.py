@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import tf_keras as keras
 from keras_models import metrics
 from keras_models.losses import weighted_bce
 from keras_models.model import RankingModel
-from keras_models.tasks import Task
 
 _progress = logging.getLogger("equipoise.progress")
 
@@ -38,8 +37,10 @@ class Epoch:
       examples: Training examples.
       seconds: Time the training steps took.
       examples_per_second: Their ratio.
-      table: `live_rows` of the embedding table at the end; `admissions` and `evictions` in this
-        epoch; `hit_rate`, the share of keys read in this epoch that had a row of their own.
+      table: Of the embedding tables: `live_rows` at the end and `load`, their share of the
+        capacity; `admissions`, `evictions` and `expirations` in this epoch; `hit_rate`, the share
+        of keys read in this epoch that had a row of their own.
+      hit_rate_by_field: That share by field.
     """
 
     epoch: int
@@ -50,6 +51,7 @@ class Epoch:
     seconds: float
     examples_per_second: float
     table: dict[str, float]
+    hit_rate_by_field: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def fit(
     epochs: int,
     patience: int,
     learning_rate: float,
+    clip_norm: float | None = None,
     checkpoint_dir: str | Path,
     log_dir: str | Path,
     checkpoint_every_steps: int,
@@ -86,19 +89,21 @@ def fit(
 ) -> History:
     """Trains until the valid data stop improving, and leaves the best epoch in the model.
 
-    Dense weights learn by Adam on the mean loss of a batch, embedding rows by the table's own
-    Adagrad on its sum, so that a key's step does not depend on the batch size. A training that was
-    killed goes on from its last checkpoint when called again with the same arguments, and ends
-    as it would have undisturbed.
+    Dense weights learn by Adam on the mean loss of a batch, embedding rows by the embedding's own
+    optimizer on its sum, so that a key's step does not depend on the batch size. A training that
+    was killed goes on from its last checkpoint when called again with the same arguments, and
+    ends as it would have undisturbed.
 
     Args:
       model: The model to train, in place.
       train: Gives the batches of an epoch (1, 2, ...) as (features, labels): features as for
-        `RankingModel.call`, labels float32 [B, K]. The same epoch must give the same batches.
+        `RankingModel.call` and `day`, int64 [B], the day of each example counted from any fixed
+        day; labels float32 [B, K]. The same epoch must give the same batches.
       valid: Batches of the same form, for early stopping.
       epochs: Passes over the training data, at most.
       patience: Epochs without a better mean AUC before training stops.
       learning_rate: Adam's.
+      clip_norm: Longest gradient of the dense weights together; off by default.
       checkpoint_dir: Where checkpoints are kept; one folder a training.
       log_dir: Where TensorBoard's event files go.
       checkpoint_every_steps: Steps between checkpoints.
@@ -113,9 +118,9 @@ def fit(
       ValueError: when the training data are empty, the loss is not finite, or no task has both
         classes in the valid data.
     """
-    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=clip_norm)
     optimizer.build(model.trainable_variables)
-    state = _State(table_before=model.table.statistics())
+    state = _State(table_before=_counts(model))
     step = _Step(model, optimizer, state, seed, xla)
     predict = tf.function(model.call, [model.feature_spec], autograph=False)
     checkpoints = _Checkpoints(Path(checkpoint_dir), state, model=model, optimizer=optimizer)
@@ -132,8 +137,9 @@ def fit(
             if state.step % checkpoint_every_steps == 0:
                 checkpoints.save_last()
         loss = _mean_loss(state)
-        table = model.table.statistics()
-        record = _summarize(state, loss, _valid_auc(predict, model.tasks, valid), table)
+        table = _counts(model)
+        valid_auc = _valid_auc(model, predict, valid)
+        record = _summarize(state, loss, valid_auc, table)
         _log(writer, record)
         state.begin_next_epoch(record, table)
         checkpoints.save_epoch()
@@ -156,7 +162,7 @@ class _State:
     examples: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    table_before: dict[str, int] = field(default_factory=dict)
+    table_before: dict[str, Any] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
 
     @property
@@ -166,7 +172,7 @@ class _State:
     def has_stopped(self, patience: int) -> bool:
         return bool(self.history) and self.history[-1].epoch - self.best_epoch >= patience
 
-    def begin_next_epoch(self, done: Epoch, table: dict[str, int]) -> None:
+    def begin_next_epoch(self, done: Epoch, table: dict[str, Any]) -> None:
         self.history.append(done)
         self.epoch += 1
         self.step = self.examples = 0
@@ -250,8 +256,10 @@ class _Step:
         self._state = state
         self._seed = seed
         self._weights = [task.weight for task in model.tasks]
+        engagement = [task.engagement for task in model.tasks]
+        self._engagement = engagement if any(engagement) else None
         labels = tf.TensorSpec([None, len(model.tasks)], tf.float32)
-        signature = [model.feature_spec, labels]
+        signature = [{**model.feature_spec, "day": tf.TensorSpec([None], tf.int64)}, labels]
         self._plain = tf.function(
             functools.partial(self._run, self._dense), signature, autograph=False
         )
@@ -273,17 +281,16 @@ class _Step:
         features: Features,
         labels: tf.Tensor,
     ) -> tf.Tensor:
-        table = self._model.table
-        rows, slots, index = table.train_lookup(features["keys"])
-        embedded = tf.reshape(tf.gather(rows, index), [-1, table.num_fields, table.dim])
-        loss, embedded_gradient = dense(embedded, features["numbers"], features["scenario"], labels)
-        row_gradients = tf.math.unsorted_segment_sum(
-            tf.reshape(embedded_gradient, [-1, table.dim]), index, tf.size(slots)
-        )
+        embedding = self._model.embedding
+        weight = None
+        if self._engagement is not None:
+            weight = 1.0 + tf.linalg.matvec(labels, self._engagement)
+        embedded, lookup = embedding.train_lookup(features["keys"], weight, features["day"])
+        loss, gradient = dense(embedded, features["numbers"], features["scenario"], labels)
         # Rows learn from the sum over examples: in the mean, a key's step would shrink with the
         # batch, and next to Adagrad's initial accumulator rare keys would hardly learn at all.
         batch_size = tf.cast(tf.shape(labels)[0], tf.float32)
-        table.apply_gradients(slots, row_gradients * batch_size)
+        embedding.apply_gradients(lookup, gradient * batch_size)
         return loss
 
     def _dense(
@@ -304,6 +311,11 @@ class _Step:
         return loss, embedded_gradient
 
 
+def _counts(model: RankingModel) -> dict[str, Any]:
+    embedding = model.embedding
+    return {**embedding.statistics(), "hits_by_field": embedding.hits_by_field()}
+
+
 def _mean_loss(state: _State) -> float:
     if not state.examples:
         raise ValueError(
@@ -319,13 +331,18 @@ def _mean_loss(state: _State) -> float:
 
 
 def _valid_auc(
-    predict: Callable[[Features], tf.Tensor], tasks: Sequence[Task], valid: tf.data.Dataset
+    model: RankingModel, predict: Callable[[Features], tf.Tensor], valid: tf.data.Dataset
 ) -> dict[str, float | None]:
-    batches = [(labels.numpy(), predict(features).numpy()) for features, labels in valid]
+    batches = []
+    for features, labels in valid:
+        inputs = {name: features[name] for name in model.feature_spec}
+        batches.append((labels.numpy(), predict(inputs).numpy()))
     if not batches:
         raise ValueError("the valid data should hold examples. Received: none")
     labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
-    values = {task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(tasks)}
+    values = {
+        task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(model.tasks)
+    }
     if set(values.values()) == {None}:
         raise ValueError(
             "the valid data should hold both classes of at least one task, to choose the best "
@@ -335,10 +352,12 @@ def _valid_auc(
 
 
 def _summarize(
-    state: _State, loss: float, valid_auc: dict[str, float | None], table: dict[str, int]
+    state: _State, loss: float, valid_auc: dict[str, float | None], table: dict[str, Any]
 ) -> Epoch:
     defined = [value for value in valid_auc.values() if value is not None]
-    during = {name: table[name] - before for name, before in state.table_before.items()}
+    before = state.table_before
+    during = {name: table[name] - before[name] for name in table if name != "hits_by_field"}
+    hits = {name: n - before["hits_by_field"][name] for name, n in table["hits_by_field"].items()}
     return Epoch(
         epoch=state.epoch,
         loss=loss,
@@ -349,10 +368,13 @@ def _summarize(
         examples_per_second=state.examples / state.seconds,
         table={
             "live_rows": table["live_rows"],
+            "load": table["live_rows"] / table["capacity"],
             "admissions": during["admissions"],
             "evictions": during["evictions"],
+            "expirations": during["expirations"],
             "hit_rate": during["hits"] / during["lookups"],
         },
+        hit_rate_by_field={name: n / state.examples for name, n in hits.items()},
     )
 
 
@@ -366,6 +388,8 @@ def _log(writer: tf.summary.SummaryWriter, record: Epoch) -> None:
                 tf.summary.scalar(f"valid/auc/{task}", value)
         for name, value in record.table.items():
             tf.summary.scalar(f"table/{name}", value)
+        for name, value in record.hit_rate_by_field.items():
+            tf.summary.scalar(f"table/hit_rate/{name}", value)
     writer.flush()
 
 

@@ -146,6 +146,11 @@ class FeaturesConfig(_Section):
         "must mean today what its embedding learned then. Default: fit one on the training days.",
     )
 
+    @property
+    def fields(self) -> list[str]:
+        """Columns that are embedded, in the order of the key matrix."""
+        return [*self.categorical, *self.numeric]
+
 
 class ScenarioConfig(_Section):
     """The tabs, pages or feeds that the model serves."""
@@ -192,6 +197,13 @@ class TaskConfig(_Section):
         "`play_time_ms >= 0.5 * duration_ms`. See docs/reference/expressions.md."
     )
     weight: float = Field(1.0, gt=0, description="Weight of the task's loss.")
+    engagement: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="What a positive label adds, beside the 1 of every occurrence, to the scores "
+        "that decide which keys keep their embedding rows.",
+    )
     true_probability: str | None = Field(
         None,
         description="Column with the true probability of the label, where it is known (simulated "
@@ -210,15 +222,23 @@ class TaskConfig(_Section):
 Width = Annotated[int, Field(ge=1)]
 
 
-class EmbeddingConfig(_Section):
-    """The dynamic embedding table."""
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-    dim: int = Field(16, ge=1, description="Width of an embedding row.")
+
+class EmbeddingConfig(_Section):
+    """The dynamic embedding tables: keys get rows, and lose them, while the model trains."""
+
+    dim: Width = Field(16, description="Width of an embedding row.")
+    dims: dict[str, Width] = Field(
+        default_factory=dict,
+        description="Widths that differ, by feature column. Each width has a table of its own.",
+    )
     capacity: int = Field(
-        1 << 18,
-        ge=64,
-        le=1 << 31,
-        description="Rows of the table; rounded up to a power of two.",
+        1 << 18, ge=64, le=1 << 31, description="Rows of a table, for all its columns together."
+    )
+    capacities: dict[Width, Annotated[int, Field(ge=64, le=1 << 31)]] = Field(
+        default_factory=dict, description="Capacities that differ, by width."
     )
     min_count: int = Field(
         2,
@@ -226,14 +246,76 @@ class EmbeddingConfig(_Section):
         description="Occurrences before a key gets a row of its own; until then it reads the "
         "shared row of its column.",
     )
-    half_life: float = Field(
+    half_life: Positive = Field(
         1_000_000,
-        gt=0,
-        description="Examples after which an occurrence counts half in a key's score, which "
-        "decides what is evicted.",
+        description="Age at which an occurrence counts half in a key's score. Where a table is "
+        "full, the lowest score goes.",
     )
-    learning_rate: float = Field(0.05, gt=0, description="Adagrad's learning rate for rows.")
-    initial_accumulator: float = Field(0.1, gt=0, description="Adagrad's initial accumulator.")
+    half_life_unit: Literal["examples", "days"] = Field(
+        "examples", description="What `half_life` is measured in."
+    )
+    expire_days: int | None = Field(
+        None,
+        ge=1,
+        description="A key that no example held for more than this many days loses its row, even "
+        "where there is room. Default: never.",
+    )
+    pinned: list[str] = Field(
+        default_factory=list,
+        description="Columns of small closed sets: their keys get rows at first sight, are never "
+        "evicted, never expire and are always served.",
+    )
+    score_weights: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="What an occurrence counts in the score, by column; 1 by default. See also "
+        "`engagement` of a task.",
+    )
+    quotas: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Most that a column may hold of its table's rows, as a share, so that a huge "
+        "one does not starve the others. Default: no limit.",
+    )
+    serving_min_score: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Rows of a lower score are trained but not served; their keys then read the "
+        "shared row.",
+    )
+    optimizer: Literal["adagrad", "row_wise_adagrad", "lazy_adam"] = Field(
+        "adagrad",
+        description="How rows learn. It keeps as many numbers a row as the row itself, one, or "
+        "twice as many and one.",
+    )
+    learning_rate: Positive | None = Field(
+        None, description="Of the rows. Default: 0.05, for `lazy_adam` 0.001."
+    )
+    initial_accumulator: Positive | None = Field(
+        None, description="Adagrad's, for a fresh row. Default: 0.1."
+    )
+    l2: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of half a row's squared length in the loss, in steps that read it.",
+    )
+    clip_norm: Positive | None = Field(
+        None, description="Longest gradient of a row; longer ones are shortened. Default: no limit."
+    )
+
+    @model_validator(mode="after")
+    def _accumulator_is_adagrads(self) -> EmbeddingConfig:
+        if self.optimizer == "lazy_adam" and self.initial_accumulator is not None:
+            raise ValueError("`lazy_adam` has no accumulator: leave `initial_accumulator` out")
+        return self
+
+    @model_validator(mode="after")
+    def _capacities_of_tables(self) -> EmbeddingConfig:
+        widths = sorted({self.dim, *self.dims.values()})
+        unknown = sorted(set(self.capacities) - set(widths))
+        if unknown:
+            raise ValueError(f"capacities: no table of width {unknown[0]}; widths are {widths}")
+        return self
 
 
 class PleConfig(_Section):
@@ -267,6 +349,16 @@ class TrainingConfig(_Section):
         "the best epoch's weights are kept.",
     )
     learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
+    clip_norm: Positive | None = Field(
+        None,
+        description="Longest gradient of all weights but the embeddings together; longer ones are "
+        "shortened. Default: no limit.",
+    )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="What all but the embeddings compute in; weights are float32 either way. "
+        "`mixed_bfloat16` is for hardware that is faster in it, and is served as it was trained.",
+    )
     shuffle_buffer: int = Field(65_536, ge=1, description="Examples held for shuffling.")
     checkpoint_every_steps: int = Field(
         500, ge=1, description="Steps between checkpoints; a killed training goes on from the last."
@@ -425,7 +517,7 @@ def _as_phrase(message: str) -> str:
 
 def _cross_check(config: Config) -> list[Problem]:
     problems = []
-    features = config.features.categorical + config.features.numeric
+    features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):
         problems.append(Problem("features", f"`{name}` twice", "each column once"))
     for name in config.tasks:
@@ -453,6 +545,24 @@ def _cross_check(config: Config) -> list[Problem]:
                     f"Take `{min(columns)}` out of `features`.",
                 )
             )
+    embedding = config.model.embedding
+    for key in ("dims", "pinned", "score_weights", "quotas"):
+        for name in sorted(set(getattr(embedding, key)) - set(features)):
+            problems.append(
+                Problem(
+                    f"model.embedding.{key}",
+                    f"`{name}`, which is no feature",
+                    f"columns of `features`: {', '.join(features)}",
+                )
+            )
+    for name in sorted(set(embedding.pinned) & {*embedding.score_weights, *embedding.quotas}):
+        problems.append(
+            Problem(
+                "model.embedding.pinned",
+                f"`{name}`, which has a score weight or a quota too",
+                "columns without: keys of a pinned column always have rows",
+            )
+        )
     graph = config.features.transform_graph
     if graph is not None and "://" not in str(graph) and not graph.is_dir():
         problems.append(

@@ -17,6 +17,7 @@ from tfx_pipeline.components.pusher import Pusher
 from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
+from transforms.examples import DAY
 
 
 def create_pipeline(
@@ -178,6 +179,7 @@ def preprocessing_config(config: Config) -> dict[str, Any]:
         "numeric": config.features.numeric,
         "num_buckets": config.features.num_buckets,
         "scenario_column": config.scenario.column,
+        "day_column": DAY,
         "scenarios": config.scenario.names,
         "tasks": list(config.tasks),
     }

@@ -10,13 +10,15 @@ import tensorflow_transform as tft
 from tfx import v1 as tfx
 
 from keras_models.backbones.ple import Ple
-from keras_models.embeddings.dynamic_table import DynamicTable
+from keras_models.embeddings import DynamicEmbedding
 from keras_models.model import RankingModel
+from keras_models.precision import precision
 from keras_models.tasks import Task
 from keras_models.training import fit
 from serving.export import export
 from tfx_pipeline.artifacts import write_json
 from tfx_pipeline.config import Config
+from tfx_pipeline.embedding_config import embedding_config
 
 HISTORY_FILE = "history.json"
 """In the ModelRun artifact: the `History` that `fit` returned."""
@@ -30,13 +32,12 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         folder where a killed training finds its checkpoints.
     """
     config = Config.model_validate_json(fn_args.custom_config["config"])
+    _refuse_what_the_device_lacks(config)
     graph = tft.TFTransformOutput(fn_args.transform_output)
     spec = graph.transformed_feature_spec()
 
     tf.keras.utils.set_random_seed(config.training.seed)
-    model = build_model(
-        config, num_fields=spec["keys"].shape[0], num_numbers=spec["numbers"].shape[0]
-    )
+    model = build_model(config, num_numbers=spec["numbers"].shape[0])
     checkpoint_dir = os.path.join(
         fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
     )
@@ -53,6 +54,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         epochs=config.training.epochs,
         patience=config.training.patience,
         learning_rate=config.training.learning_rate,
+        clip_norm=config.training.clip_norm,
         checkpoint_dir=checkpoint_dir,
         checkpoint_every_steps=config.training.checkpoint_every_steps,
         log_dir=fn_args.model_run_dir,
@@ -75,27 +77,38 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     tf.io.gfile.rmtree(checkpoint_dir)
 
 
-def build_model(config: Config, *, num_fields: int, num_numbers: int) -> RankingModel:
+def _refuse_what_the_device_lacks(config: Config) -> None:
+    settings = config.training
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if settings.precision == "mixed_bfloat16" and settings.xla and not on_gpu:
+        raise ValueError(
+            "training.precision: found mixed_bfloat16 with training.xla and no GPU; expected one "
+            "of them alone, because XLA has no bfloat16 products on a CPU. Set training.xla=false"
+        )
+
+
+def build_model(config: Config, *, num_numbers: int) -> RankingModel:
     """The model that the config names.
 
     Args:
       config: The run's config.
-      num_fields: Columns of `keys`.
       num_numbers: Columns of `numbers`.
     """
     settings = config.model
-    return RankingModel(
-        tasks=[Task(name, task.weight) for name, task in config.tasks.items()],
-        num_fields=num_fields,
-        num_numbers=num_numbers,
-        num_scenarios=len(config.scenario.names),
-        backbone=Ple(num_tasks=len(config.tasks), **settings.ple.model_dump()),
-        tower_units=settings.tower_units,
-        dropout=settings.dropout,
-        table=DynamicTable(
-            num_fields=num_fields, seed=config.training.seed, **settings.embedding.model_dump()
-        ),
-    )
+    with precision(config.training.precision):
+        return RankingModel(
+            tasks=[Task(name, task.weight, task.engagement) for name, task in config.tasks.items()],
+            num_numbers=num_numbers,
+            num_scenarios=len(config.scenario.names),
+            backbone=Ple(num_tasks=len(config.tasks), **settings.ple.model_dump()),
+            tower_units=settings.tower_units,
+            dropout=settings.dropout,
+            embedding=DynamicEmbedding(
+                embedding_config(settings.embedding, config.features.fields),
+                seed=config.training.seed,
+                dtype="float32",
+            ),
+        )
 
 
 def dataset(
@@ -106,7 +119,7 @@ def dataset(
     shuffle_buffer: int = 0,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Batches of ({"keys", "numbers", "scenario"}, labels) from transformed examples.
+    """Batches of ({"keys", "numbers", "scenario", "day"}, labels) from transformed examples.
 
     Args:
       patterns: Globs of gzipped TFRecords.

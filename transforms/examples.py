@@ -16,6 +16,9 @@ from transforms.log_schema import LogSchema
 SCENARIO = "_scenario"
 """Feature with the scenario's name: one of the values of the config, or `other`."""
 
+DAY = "_day"
+"""Feature with the row's day: a proleptic ordinal (`date.toordinal`)."""
+
 _ROWS_AT_ONCE = 4096
 
 
@@ -50,6 +53,7 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
         features[task] = rows.column(label_column(task))
     for task in schema.true_probabilities:
         features[true_feature(task)] = rows.column(true_column(task)).cast(pa.float32())
+    features[DAY] = rows.column("day").cast(pa.int64())
     features[SCENARIO] = scenario_names(rows, schema).cast(pa.binary())
     return pa.table(features)
 

@@ -23,12 +23,14 @@ def preprocessing_fn(
     Args:
       inputs: Raw features by name, each a `tf.SparseTensor` [B, <= 1] as parsed from examples.
       custom_config: `categorical` and `numeric` (column names), `num_buckets`,
-        `scenario_column`, `scenarios` (names, the last one takes all others) and `tasks`.
+        `scenario_column`, `scenarios` (names, the last one takes all others), `day_column` (an
+        ordinal) and `tasks`.
 
     Returns:
       `keys` int64 [B, F] with F = categorical columns, then numeric columns by bucket;
       `numbers` float32 [B, 2N], N z-scores, then N presence masks;
       `scenario` int64 [B], the position in `scenarios`;
+      `day` int64 [B], the day of each row as an ordinal;
       `labels` float32 [B, K].
     """
     categorical: Sequence[str] = custom_config["categorical"]
@@ -63,6 +65,7 @@ def preprocessing_fn(
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
         "scenario": _scenario_id(scenario, custom_config["scenarios"]),
+        "day": _dense(inputs[custom_config["day_column"]], 0)[0],
         "labels": tf.stack(labels, axis=1),
     }
 

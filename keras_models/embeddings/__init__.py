@@ -1,6 +1,32 @@
-"""Dynamic embedding tables in stock TensorFlow ops, and their serving form."""
+"""Dynamic embeddings in stock TensorFlow ops: a config, a layer, a policy, a serving form."""
 
+from keras_models.embeddings.config import DynamicEmbeddingConfig
+from keras_models.embeddings.dynamic_embedding import DynamicEmbedding
 from keras_models.embeddings.dynamic_table import DynamicTable
-from keras_models.embeddings.export import ExportedTable
+from keras_models.embeddings.export import ExportedEmbedding, ExportedTable
+from keras_models.embeddings.optimizers import Adagrad, LazyAdam, RowWiseAdagrad
+from keras_models.embeddings.policy import (
+    DecayedCount,
+    ExpireAfter,
+    FieldQuotas,
+    LowestScore,
+    MinCount,
+    Policy,
+)
 
-__all__ = ["DynamicTable", "ExportedTable"]
+__all__ = [
+    "Adagrad",
+    "DecayedCount",
+    "DynamicEmbedding",
+    "DynamicEmbeddingConfig",
+    "DynamicTable",
+    "ExpireAfter",
+    "ExportedEmbedding",
+    "ExportedTable",
+    "FieldQuotas",
+    "LazyAdam",
+    "LowestScore",
+    "MinCount",
+    "Policy",
+    "RowWiseAdagrad",
+]

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-from keras_models.embeddings.hashing import mix64, uniform_rows
+from keras_models.embeddings.arguments import require
+from keras_models.embeddings.hashing import mix64, reduced, uniform_rows
+from keras_models.embeddings.optimizers import Adagrad, RowOptimizer
+from keras_models.embeddings.policy import Moment, Policy, Reads, RowState
+from keras_models.embeddings.replicas import first_example, gather_batch, sum_over_replicas
 from keras_models.embeddings.sketch import CountMinSketch
+from keras_models.embeddings.variables import (
+    gather,
+    scatter_nd_update,
+    scatter_update,
+    table_variable,
+)
 
 WAYS = 8
 """Slots of a bucket: their keys fill one cache line of 64 bytes."""
@@ -15,48 +29,58 @@ MIN_CAPACITY = 64
 ROW_LIMIT = 0.05
 """New rows are uniform in [-ROW_LIMIT, ROW_LIMIT), as in Keras' `Embedding`."""
 
-_RESCALE_EXPONENT = 64.0
-_SMALLEST = np.finfo(np.float32).tiny
+_RESCALE_EXPONENT = 64
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+_STEPS = 2**24
 _BUCKET_SALT, _SKETCH_SALT, _ROW_SALT, _SHARED_SALT = range(4)
+
+
+class TableLookup(NamedTuple):
+    """What a training step read, for `DynamicTable.apply_gradients`.
+
+    Args:
+      rows: float32 [U, D], what the examples read: those of the step's distinct keys, then the F
+        shared ones. Some are not read by any example and are zero.
+      index: int64 [b * F], the row that each key of this replica's flattened matrix reads.
+      optimizer: float32 [U, width], what the optimizer keeps of the rows.
+      slots: int64 [U], where they are kept.
+    """
+
+    rows: tf.Tensor
+    index: tf.Tensor
+    optimizer: tf.Tensor
+    slots: tf.Tensor
 
 
 class DynamicTable(tf.Module):
     """Embedding rows for a changing set of int64 keys, in bounded memory.
 
     Layout. The table is set-associative: C slots in C/8 buckets of 8. A key may sit in any slot of
-    two buckets chosen by its hash. Every piece of state is a `tf.Variable`, so checkpoints and
-    SavedModels need nothing special. An empty slot holds a key that hashes to other buckets, so no
-    look-up can find it there and every int64 is a valid key.
+    two buckets chosen by its hash. Every piece of state is a `tf.Variable`, so checkpoints,
+    SavedModels and `tf.distribute` need nothing special. An empty slot holds a key that hashes to
+    other buckets, so no look-up can find it there and every int64 is a valid key. A row and what
+    its optimizer keeps lie side by side: one read and one write a step move both.
 
-    Admission. A key gets a row of its own once it occurred `min_count` times, counted by a
-    count-min sketch; until then it reads the trained row that its field's unadmitted keys share.
-    Counts fade with the same half-life as scores, so "`min_count` times" means that the faded
-    count rounds to it: two occurrences within one half-life count as two.
-
-    Score. Occurrences, halved every `half_life` examples: s_i = sum over occurrences of
-    2^-(age / half_life). What is stored is s_i * 2^(now / half_life), which time does not change,
-    so that decay touches no row; all are rescaled once in 64 half-lives.
+    Admission. A key gets a row of its own when the policy's admission says so; until then it reads
+    the trained row that its field's unadmitted keys share.
 
     Eviction. A newly admitted key takes an empty slot of the emptier of its two buckets or, where
     both are full, the slot with the lowest score among those no key of this step reads, provided
-    that its own estimated score is higher. The row and its Adagrad state start afresh, and the
+    that its own estimated score is higher. The row and its optimizer's state start afresh, and the
     evicted key has to earn admission again.
 
-    Training. Rows learn by Adagrad, a += g^2, w -= learning_rate * g / sqrt(a), applied to the rows
-    of the step only.
+    Replicas. Under `tf.distribute` every replica holds the whole table; see `replicas`.
 
     Args:
       dim: Width D of a row.
-      capacity: Rows C for admitted keys; rounded up to a power of two.
-      num_fields: Columns F of the key matrix; each has a shared row.
-      min_count: Occurrences before a key gets a row.
-      half_life: Examples after which an occurrence counts half.
-      learning_rate: Adagrad's.
-      initial_accumulator: Adagrad's a of a fresh row; above zero.
+      capacity: Rows C for admitted keys; rounded up to a multiple of 8, and to 64 at least.
+      fields: Names of the F columns of the key matrix; each has a shared row.
+      policy: Which keys have rows.
+      optimizer: How rows learn.
       seed: Seeds the initial rows.
 
-    References: count-min admission as in TinyLFU (Einziger et al., ACM ToS 2017); two-choice
-    buckets (Mitzenmacher, IEEE TPDS 2001); Adagrad (Duchi et al., JMLR 2011).
+    Reference: two-choice buckets: Mitzenmacher, IEEE TPDS 2001.
     """
 
     def __init__(
@@ -64,46 +88,53 @@ class DynamicTable(tf.Module):
         *,
         dim: int,
         capacity: int,
-        num_fields: int,
-        min_count: int = 2,
-        half_life: float = 1_000_000,
-        learning_rate: float = 0.05,
-        initial_accumulator: float = 0.1,
+        fields: Sequence[str],
+        policy: Policy | None = None,
+        optimizer: RowOptimizer | None = None,
         seed: int = 0,
         name: str | None = None,
     ):
         super().__init__(name=name)
-        _require("dim", dim, dim >= 1, "at least 1")
-        _require("capacity", capacity, capacity >= 1, "at least 1")
-        _require("num_fields", num_fields, num_fields >= 1, "at least 1")
-        _require("min_count", min_count, min_count >= 1, "at least 1")
-        _require("half_life", half_life, half_life > 0, "above 0")
-        _require("initial_accumulator", initial_accumulator, initial_accumulator > 0, "above 0")
+        require("dim", dim, dim >= 1, "at least 1")
+        require("capacity", capacity, capacity >= 1, "at least 1")
+        require("fields", fields, len(fields) >= 1, "at least one name")
+        require("fields", fields, len(set(fields)) == len(fields), "different names")
         self.dim = dim
-        self.num_fields = num_fields
-        self.capacity = max(MIN_CAPACITY, 1 << (capacity - 1).bit_length())
-        self.min_count = min_count
-        self.half_life = half_life
-        self.learning_rate = learning_rate
-        self.initial_accumulator = initial_accumulator
+        self.fields = tuple(fields)
+        self.capacity = max(MIN_CAPACITY, -(-capacity // WAYS) * WAYS)
+        self.policy = policy or Policy()
+        self.optimizer = optimizer or Adagrad()
         self._row_salt = 2 * seed + _ROW_SALT
         self._num_buckets = self.capacity // WAYS
+        self._columns = self.policy.columns
+        # After the rows of keys come the shared ones, then one that takes what is of no use.
+        self._scratch = self.capacity + len(self.fields)
 
         shared = uniform_rows(
-            tf.range(num_fields, dtype=tf.int64), dim, ROW_LIMIT, 2 * seed + _SHARED_SALT
+            tf.range(len(self.fields), dtype=tf.int64), dim, ROW_LIMIT, 2 * seed + _SHARED_SALT
         )
-        self.rows = _variable(tf.concat([tf.zeros([self.capacity, dim]), shared], 0), "rows")
-        self.accumulators = _variable(tf.fill(self.rows.shape, initial_accumulator), "accumulators")
-        self.keys = _variable(self._empty_keys(), "keys")
-        self.scores = _variable(tf.zeros([self.capacity]), "scores")
-        self.seen = _variable(tf.zeros([self.capacity], tf.int64), "seen")
+        rows = tf.concat([tf.zeros([self.capacity, dim]), shared, tf.zeros([1, dim])], axis=0)
+        self.records = table_variable(self._with_fresh_optimizer(rows), "records")
+        self.keys = table_variable(self._empty_keys(), "keys")
+        self.row_state = table_variable(
+            tf.zeros([self._scratch + 1, len(self._columns)]), "row_state"
+        )
         self.sketch = CountMinSketch(2 * self.capacity, _SKETCH_SALT)
-        self.examples = _variable(tf.zeros([], tf.int64), "examples")
-        self._score_origin = _variable(tf.zeros([], tf.float64), "score_origin")
-        self._lookups = _variable(tf.zeros([], tf.int64), "lookups")
-        self._hits = _variable(tf.zeros([], tf.int64), "hits")
-        self._admissions = _variable(tf.zeros([], tf.int64), "admissions")
-        self._evictions = _variable(tf.zeros([], tf.int64), "evictions")
+        self.examples = table_variable(tf.zeros([], tf.int64), "examples")
+        self.day = table_variable(tf.zeros([], tf.int64), "day")
+        self._steps = table_variable(tf.zeros([], tf.int64), "steps")
+        self._score_origin = table_variable(tf.zeros([], tf.float64), "score_origin")
+        self._lookups = table_variable(tf.zeros([], tf.int64), "lookups")
+        self._hits = table_variable(tf.zeros([len(self.fields)], tf.int64), "hits")
+        self._admissions = table_variable(tf.zeros([], tf.int64), "admissions")
+        self._evictions = table_variable(tf.zeros([], tf.int64), "evictions")
+        self._expirations = table_variable(tf.zeros([], tf.int64), "expirations")
+        self._score_weights = self._by_field(self.policy.score.weights, 1.0)
+        if self.policy.quotas is not None:
+            shares = self._by_field(self.policy.quotas.shares, math.inf)
+            self._quotas = np.maximum(np.minimum(shares, 1.0) * self.capacity, 1.0)
+            self._quotas = np.where(np.isinf(shares), math.inf, np.floor(self._quotas))
+            self.rows_of_field = table_variable(tf.zeros([len(self.fields)]), "rows_of_field")
 
     def lookup(self, keys: tf.Tensor) -> tf.Tensor:
         """Reads rows and changes nothing.
@@ -114,10 +145,11 @@ class DynamicTable(tf.Module):
         Returns:
           float32 [B, F, D]; the field's shared row where a key has none.
         """
+        require("keys", keys.shape, keys.shape[1] == len(self.fields), f"[B, {len(self.fields)}]")
         unique, position = tf.unique(tf.reshape(keys, [-1]))
-        slots = tf.reshape(tf.gather(self.find(unique), position), [-1, self.num_fields])
-        shared = self.capacity + tf.range(self.num_fields, dtype=tf.int64)
-        return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
+        slots = tf.reshape(tf.gather(self.find(unique), position), [-1, len(self.fields)])
+        slots = tf.where(slots >= 0, slots, self._shared_slots())
+        return gather(self.records, slots)[..., : self.dim]
 
     def find(self, keys: tf.Tensor) -> tf.Tensor:
         """The slot of each key.
@@ -128,224 +160,388 @@ class DynamicTable(tf.Module):
         Returns:
           int64 [N], -1 where the key has no row.
         """
-        return self._find(keys, self._buckets(keys))
+        slots = self._match(keys, self._buckets(keys))
+        if self.policy.expiry is None:
+            return slots
+        rows = self._unpack(gather(self.row_state, tf.maximum(slots, 0)))
+        return tf.where(self._expired(rows), tf.constant(-1, tf.int64), slots)
 
-    def train_lookup(self, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def train_lookup(
+        self, keys: tf.Tensor, weight: tf.Tensor | None = None, day: tf.Tensor | None = None
+    ) -> TableLookup:
         """Counts, admits and evicts, then reads the rows of a training step.
 
         Args:
-          keys: int64 [B, F].
+          keys: int64 [b, F]; under `tf.distribute` the examples of this replica.
+          weight: float32 [b], what an occurrence in each example counts in the score; 1 by
+            default, clipped to 1e-6 and 1e6. Admission counts plain occurrences.
+          day: int64 [b], the day of each example, counted from any fixed day. The table's clock
+            shows the newest day seen; without it, it stands still.
 
         Returns:
-          rows: float32 [U, D], the distinct rows of the step, the F shared ones last.
-          slots: int64 [U], where they are kept; for `apply_gradients`.
-          index: int32 [B * F], the row that each key of the flattened matrix reads.
+          The rows, and what `apply_gradients` needs.
         """
-        now = self.examples.assign_add(tf.shape(keys, tf.int64)[0])
-        unit = self._unit(now)
-        unique, position, count = tf.unique_with_counts(tf.reshape(keys, [-1]))
+        require("keys", keys.shape, keys.shape[1] == len(self.fields), f"[B, {len(self.fields)}]")
+        start, size = first_example(keys), tf.shape(keys)[0]
+        keys = gather_batch(keys)
+        weight = None if weight is None else gather_batch(weight)
+        if day is not None:
+            self._advance_day(tf.reduce_max(gather_batch(day)))
+        now = self._begin_step(tf.shape(keys, tf.int64)[0])
+
+        unique, position, count = tf.unique_with_counts(tf.reshape(keys, [-1]), tf.int64)
+        reads = self._reads(position, count, weight, now)
         buckets = self._buckets(unique)
-        slots = self._find(unique, buckets)
-        weight = tf.cast(count, tf.float32) * unit
-
-        hit = tf.where(slots >= 0)[:, 0]
-        hit_slots = tf.gather(slots, hit)
-        self.scores.scatter_add(tf.IndexedSlices(tf.gather(weight, hit), hit_slots))
-        self.seen.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(hit), now), hit_slots))
-
-        miss = tf.where(slots < 0)[:, 0]
-        admitted = self._admit(
-            tf.gather(unique, miss), tf.gather(buckets, miss), tf.gather(weight, miss), now, unit
-        )
-        slots = tf.tensor_scatter_nd_update(slots, miss[:, None], admitted)
+        slots = self._touch(self._match(unique, buckets), reads)
+        slots = self._admit(unique, buckets, slots, tf.cast(count, tf.float32), reads)
 
         own = slots >= 0
+        own_keys = tf.reshape(tf.gather(own, position), [-1, len(self.fields)])
+        hits = tf.reduce_sum(tf.cast(own_keys, tf.int64), axis=0)
         self._lookups.assign_add(tf.size(position, tf.int64))
-        self._hits.assign_add(tf.reduce_sum(tf.where(own, tf.cast(count, tf.int64), 0)))
-        return self._rows_of_step(slots, own, position)
+        self._hits.assign_add(hits)
+        is_shared_read = hits < tf.shape(keys, tf.int64)[0]
+        # What no example reads goes to the scratch row, where nothing is learnt.
+        slots = tf.concat(
+            [
+                tf.where(own, slots, self._scratch),
+                tf.where(is_shared_read, self._shared_slots(), self._scratch),
+            ],
+            axis=0,
+        )
+        shared = tf.size(unique, tf.int64) + tf.range(len(self.fields), dtype=tf.int64)
+        index = tf.where(own_keys, tf.reshape(position, [-1, len(self.fields)]), shared)
+        index = tf.reshape(index[start : start + size], [-1])
+        record = gather(self.records, slots)
+        return TableLookup(record[:, : self.dim], index, record[:, self.dim :], slots)
 
-    def apply_gradients(self, slots: tf.Tensor, gradients: tf.Tensor) -> None:
-        """One Adagrad step on the given rows.
+    def apply_gradients(self, lookup: TableLookup, gradients: tf.Tensor) -> None:
+        """One step of the optimizer on the rows that the step read.
 
         Args:
-          slots: int64 [U], distinct, from `train_lookup`.
-          gradients: float32 [U, D].
+          lookup: From `train_lookup`, in the same step.
+          gradients: float32 [U, D], summed over the examples of this replica.
         """
-        tf.raw_ops.ResourceSparseApplyAdagradV2(
-            var=self.rows.handle,
-            accum=self.accumulators.handle,
-            lr=self.learning_rate,
-            epsilon=0.0,
-            grad=gradients,
-            indices=slots,
+        rows, state = self.optimizer.step(
+            lookup.rows, lookup.optimizer, sum_over_replicas(gradients)
         )
+        scatter_update(self.records, lookup.slots, tf.concat([rows, state], axis=1))
 
     def statistics(self) -> dict[str, int]:
         """Counts since the table was made.
 
         Returns:
-          `live_rows` now, and totals of `admissions`, `evictions`, `lookups` (keys read while
-          training) and `hits` (those that read a row of their own).
+          `live_rows` now, and totals of `admissions`, `evictions`, `expirations` (expired rows that
+          made place), `lookups` (keys read while training) and `hits` (those that read a row of
+          their own).
         """
-        admissions, evictions = int(self._admissions), int(self._evictions)
         return {
-            "live_rows": admissions - evictions,
-            "admissions": admissions,
-            "evictions": evictions,
-            "lookups": int(self._lookups),
-            "hits": int(self._hits),
+            "live_rows": int(tf.size(self.live_slots())),
+            "admissions": int(tf.convert_to_tensor(self._admissions)),
+            "evictions": int(tf.convert_to_tensor(self._evictions)),
+            "expirations": int(tf.convert_to_tensor(self._expirations)),
+            "lookups": int(tf.convert_to_tensor(self._lookups)),
+            "hits": int(tf.reduce_sum(self._hits)),
         }
 
-    def live_slots(self) -> tf.Tensor:
+    def hits_by_field(self) -> dict[str, int]:
+        """Keys, by field, that read a row of their own while training, since the table was made."""
+        hits = tf.convert_to_tensor(self._hits).numpy().tolist()
+        return dict(zip(self.fields, hits, strict=True))
+
+    def live_slots(self, min_score: float = 0.0) -> tf.Tensor:
         """The slots that hold a key.
+
+        Args:
+          min_score: Least score: decayed, weighted occurrences as of now.
 
         Returns:
           int64 [N], ascending.
         """
-        return tf.where(self.scores > 0)[:, 0]
+        rows = self._unpack(tf.convert_to_tensor(self.row_state)[: self.capacity])
+        live = (rows["score"] > 0) & ~self._expired(rows)
+        if min_score:
+            live &= rows["score"] >= min_score * self._unit()
+        return tf.where(live)[:, 0]
+
+    def shared_rows(self) -> tf.Tensor:
+        """The rows of unadmitted keys: float32 [F, D]."""
+        return gather(self.records, self._shared_slots())[:, : self.dim]
+
+    # Keys and buckets.
 
     def _empty_keys(self) -> tf.Tensor:
         """int64 [buckets, WAYS]: in each bucket a key that belongs to other buckets."""
         candidates = tf.range(MIN_CAPACITY, dtype=tf.int64)
         buckets = self._buckets(candidates).numpy()
-        other = next(i for i, row in enumerate(buckets) if not set(row) & set(buckets[0]))
-        filler = np.zeros([self._num_buckets, WAYS], np.int64)
-        filler[buckets[0]] = other
-        return tf.constant(filler)
+        self._filler = next(i for i, row in enumerate(buckets) if not set(row) & set(buckets[0]))
+        self._filler_buckets = tuple(buckets[0].tolist())
+        return tf.repeat(self._filler_of(tf.range(self._num_buckets, dtype=tf.int64)), WAYS, axis=1)
+
+    def _filler_of(self, buckets: tf.Tensor) -> tf.Tensor:
+        """int64 [N, 1]: a key that belongs to other buckets than each of these, int64 [N]."""
+        holds_zero = tf.reduce_any(tf.equal(buckets[:, None], self._filler_buckets), 1)
+        return tf.where(holds_zero, tf.constant(self._filler, tf.int64), 0)[:, None]
 
     def _buckets(self, keys: tf.Tensor) -> tf.Tensor:
         """int64 [N, 2]: the two different buckets of each key."""
         hashed = mix64(keys, _BUCKET_SALT)
-        mask = tf.constant(self._num_buckets - 1, tf.uint64)
-        first = tf.bitwise.bitwise_and(hashed, mask)
-        second = tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(hashed, tf.constant(32, tf.uint64)), mask
-        )
-        second = tf.bitwise.bitwise_xor(second, tf.cast(tf.equal(first, second), tf.uint64))
-        return tf.cast(tf.stack([first, second], axis=1), tf.int64)
+        first = reduced(hashed, 0, self._num_buckets)
+        second = reduced(hashed, 32, self._num_buckets - 1)
+        return tf.stack([first, second + tf.cast(second >= first, tf.int64)], axis=1)
 
-    def _find(self, keys: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
-        in_buckets = tf.reshape(tf.gather(self.keys, buckets), [-1, 2 * WAYS])
+    def _match(self, keys: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
+        """int64 [N]: the slot whose key it is, or -1."""
+        in_buckets = tf.reshape(gather(self.keys, buckets), [-1, 2 * WAYS])
         match = tf.cast(tf.equal(in_buckets, keys[:, None]), tf.float32)
         # At most one way matches, so this product is its number from 1, or 0.
         way = tf.cast(tf.linalg.matvec(match, tf.range(1.0, 2 * WAYS + 1)), tf.int64) - 1
         bucket = tf.where(way < WAYS, buckets[:, 0], buckets[:, 1])
         return tf.where(way >= 0, bucket * WAYS + way % WAYS, -1)
 
-    def _unit(self, now: tf.Tensor) -> tf.Tensor:
-        """What an occurrence adds to a stored score now: 2^((now - origin) / half_life)."""
-        age = (tf.cast(now, tf.float64) - self._score_origin) / self.half_life
+    def _write_keys(self, slots: tf.Tensor, keys: tf.Tensor) -> None:
+        scatter_nd_update(self.keys, tf.stack([slots // WAYS, slots % WAYS], axis=1), keys)
 
-        def rescale() -> tf.Tensor:
+    # Time.
+
+    def _advance_day(self, day: tf.Tensor) -> None:
+        if self.policy.quotas is None or self.policy.expiry is None:
+            self.day.assign(tf.maximum(self.day, day))
+            return
+
+        def recount() -> None:
+            # Rows that expire now leave their field's quota, wherever they are.
+            self.day.assign(day)
+            self.rows_of_field.assign(tf.zeros_like(self.rows_of_field))
+            self._count_fields(self._unpack(gather(self.row_state, self.live_slots())), 1.0)
+
+        tf.cond(day > self.day, recount, lambda: None)
+
+    def _begin_step(self, examples: tf.Tensor) -> Moment:
+        self.examples.assign_add(examples)
+        step = self._steps.assign_add(1, read_value=True) % _STEPS
+        # A live slot keeps a positive score, however old: zero means empty.
+        shift = tf.floor(self._age())
+        tf.cond(shift >= _RESCALE_EXPONENT, lambda: self._rescale(shift), lambda: None)
+        return Moment(tf.cast(step, tf.float32), tf.cast(self.day, tf.float32), self._unit())
+
+    def _age(self) -> tf.Tensor:
+        """float64 []: half-lives since the moment that stored scores refer to."""
+        in_days = self.policy.score.unit == "days"
+        now = tf.cast(self.day if in_days else self.examples, tf.float64)
+        return (now - self._score_origin) / self.policy.score.half_life
+
+    def _unit(self) -> tf.Tensor:
+        """float32 []: what an occurrence adds to a stored score now."""
+        return tf.cast(2.0 ** self._age(), tf.float32)
+
+    def _rescale(self, shift: tf.Tensor) -> None:
+        """Lets stored scores refer to a moment `shift` half-lives later."""
+        factor = tf.maximum(tf.cast(2.0**-shift, tf.float32), _SMALLEST)
+        columns = [
             # A live slot keeps a positive score, however old: zero means empty.
-            faded = tf.maximum(_scaled(self.scores, 2.0**-age), _SMALLEST)
-            self.scores.assign(tf.where(self.scores > 0, faded, 0.0))
-            self.sketch.cells.assign(_scaled(self.sketch.cells, 2.0**-age))
-            self._score_origin.assign(tf.cast(now, tf.float64))
-            return tf.constant(1.0)
+            tf.maximum(values * factor, tf.minimum(values, _SMALLEST))
+            if name == "score"
+            else values
+            for name, values in self._unpack(tf.convert_to_tensor(self.row_state)).items()
+        ]
+        self.row_state.assign(tf.stack(columns, axis=1))
+        self.sketch.scale(factor)
+        self._score_origin.assign_add(shift * self.policy.score.half_life)
 
-        def keep() -> tf.Tensor:
-            return tf.cast(2.0**age, tf.float32)
+    # What a step does to the policy's columns.
 
-        return tf.cond(age > _RESCALE_EXPONENT, rescale, keep)
+    def _unpack(self, values: tf.Tensor) -> RowState:
+        return dict(zip(self._columns, tf.unstack(values, axis=-1), strict=True))
+
+    def _touched(self, rows: RowState, reads: Reads) -> RowState:
+        changes: RowState = {}
+        for part in self.policy.parts:
+            changes.update(part.touched(rows, reads))
+        return changes
+
+    def _pack(self, rows: RowState) -> tf.Tensor:
+        return tf.stack([rows[name] for name in self._columns], axis=-1)
+
+    def _expired(self, rows: RowState) -> tf.Tensor:
+        if self.policy.expiry is None:
+            return tf.zeros_like(rows["score"], tf.bool)
+        return self.policy.expiry.expired(rows, tf.cast(self.day, tf.float32))
+
+    def _reads(
+        self, position: tf.Tensor, count: tf.Tensor, weight: tf.Tensor | None, now: Moment
+    ) -> Reads:
+        weights = tf.cast(count, tf.float32)
+        if weight is not None or self.policy.score.weights:
+            each = tf.ones([tf.size(position) // len(self.fields)]) if weight is None else weight
+            matrix = tf.clip_by_value(each, 1e-6, 1e6)[:, None] * self._score_weights
+            weights = tf.math.unsorted_segment_sum(
+                tf.reshape(matrix, [-1]), position, tf.size(count)
+            )
+        fields = tf.zeros_like(count)
+        if self.policy.fields:
+            tiled = tf.range(tf.size(position, tf.int64)) % len(self.fields)
+            # This op has no GPU kernel for int64.
+            tiled = tf.cast(tiled, tf.int32)
+            fields = tf.math.unsorted_segment_max(tiled, position, tf.size(count))
+            fields = tf.cast(fields, tf.int64)
+        return Reads(weights, fields, now)
+
+    def _touch(self, slots: tf.Tensor, reads: Reads) -> tf.Tensor:
+        """Notes that keys were read; gives up those that expired. Returns the others' slots."""
+        own = slots >= 0
+        rows = self._unpack(gather(self.row_state, tf.where(own, slots, self._scratch)))
+        if self.policy.expiry is not None:
+            gone = own & self._expired(rows)
+            self._free(tf.boolean_mask(slots, gone))
+            own &= ~gone
+        touched = tf.where(own[:, None], self._pack(self._touched(rows, reads)), 0.0)
+        scatter_update(self.row_state, tf.where(own, slots, self._scratch), touched)
+        return tf.where(own, slots, -1)
+
+    def _free(self, slots: tf.Tensor) -> None:
+        """Empties slots whose rows have expired."""
+        self._expirations.assign_add(tf.size(slots, tf.int64))
+        self._write_keys(slots, self._filler_of(slots // WAYS)[:, 0])
+        scatter_update(self.row_state, slots, tf.zeros([tf.size(slots), len(self._columns)]))
+
+    # Newcomers.
 
     def _admit(
         self,
         keys: tf.Tensor,
         buckets: tf.Tensor,
-        weight: tf.Tensor,
-        now: tf.Tensor,
-        unit: tf.Tensor,
+        slots: tf.Tensor,
+        count: tf.Tensor,
+        reads: Reads,
     ) -> tf.Tensor:
-        """Counts keys that have no row and gives slots to those that earned one, else -1."""
-        score = self.sketch.add(keys, weight)
-        earned = tf.where(score >= (self.min_count - 0.5) * unit)[:, 0]
+        """Counts keys that have no row and gives slots to those that earned one."""
+        now = reads.now
+        miss = tf.where(slots < 0)[:, 0]
+        keys, buckets, count = (tf.gather(part, miss) for part in (keys, buckets, count))
+        weight, fields = tf.gather(reads.weight, miss), tf.gather(reads.field, miss)
+        estimate = self.sketch.add(keys, count * now.unit) / now.unit
+        earned = self.policy.admission.admits(estimate) | tf.math.is_inf(weight)
+        earned = tf.where(earned)[:, 0]
+        # What came before this step is known by its number alone.
+        before = tf.maximum(estimate - count, 0.0)
+        if self.policy.score.weights:
+            before *= tf.minimum(tf.gather(self._score_weights, fields), _LARGEST)
+        reads = Reads(tf.gather(weight + before, earned), tf.gather(fields, earned), now)
+        nothing = {name: tf.zeros_like(reads.weight) for name in self._columns}
         placed = self._place(
-            tf.gather(keys, earned), tf.gather(buckets, earned), tf.gather(score, earned), now
+            tf.gather(keys, earned),
+            tf.gather(buckets, earned),
+            self._touched(nothing, reads),
+            tf.gather(estimate, earned) * now.unit,
+            now,
         )
-        return tf.scatter_nd(earned[:, None], placed + 1, tf.shape(keys, tf.int64)) - 1
+        return tf.tensor_scatter_nd_update(slots, tf.gather(miss, earned)[:, None], placed)
 
     def _place(
-        self, keys: tf.Tensor, buckets: tf.Tensor, score: tf.Tensor, now: tf.Tensor
+        self,
+        keys: tf.Tensor,
+        buckets: tf.Tensor,
+        newcomers: RowState,
+        counted: tf.Tensor,
+        now: Moment,
     ) -> tf.Tensor:
         """Puts newcomers into slots, in rounds: of those that want one slot the first gets it."""
         # Newcomers of one bucket look at its ways in different orders, so that few rounds do.
         turn = tf.bitwise.bitwise_and(keys, WAYS - 1)[:, None, None]
         ways = (tf.range(WAYS, dtype=tf.int64) + turn) % WAYS
         candidates = tf.reshape(buckets[:, :, None] * WAYS + ways, [-1, 2 * WAYS])
+        score, state = newcomers["score"], self._pack(newcomers)
 
         def one_round(pending: tf.Tensor, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             wanted = tf.gather(candidates, pending)
-            rank = self._eviction_rank(wanted, now)
-            best = tf.argmin(rank, axis=1, output_type=tf.int32)
+            rows = self._unpack(gather(self.row_state, wanted))
+            rank = self._eviction_rank(rows, now)
+            if self.policy.quotas is not None:
+                mine = tf.gather(self.policy.quotas.field(newcomers), pending)
+                rank = tf.where(self._within_quota(mine, rows), rank, math.inf)
+            best = tf.argmin(rank, axis=1)
             slot = tf.gather(wanted, best, batch_dims=1)
             beaten = tf.where(tf.gather(score, pending) > tf.gather(rank, best, batch_dims=1))[:, 0]
             pending, slot = tf.gather(pending, beaten), tf.gather(slot, beaten)
-            distinct, group = tf.unique(slot)
-            order = tf.range(tf.size(slot))
-            first = tf.math.unsorted_segment_min(order, group, tf.size(distinct))
+            distinct, group = tf.unique(slot, tf.int64)
+            order = tf.range(tf.size(slot, tf.int64))
+            # This op has no GPU kernel for int64.
+            first = tf.math.unsorted_segment_min(tf.cast(order, tf.int32), group, tf.size(distinct))
+            first = tf.cast(first, tf.int64)
             winners = tf.gather(pending, first)
-            self._occupy(distinct, tf.gather(keys, winners), tf.gather(score, winners), now)
+            self.sketch.remove(tf.gather(keys, winners), tf.gather(counted, winners))
+            self._occupy(distinct, tf.gather(keys, winners), tf.gather(state, winners))
             slots = tf.tensor_scatter_nd_update(slots, winners[:, None], distinct)
             waits = tf.where(tf.gather(first, group) != order)[:, 0]
             return tf.gather(pending, waits), slots
 
-        count = tf.size(keys, tf.int64)
+        size = tf.size(keys, tf.int64)
         _, slots = tf.while_loop(
             lambda pending, _: tf.size(pending) > 0,
             one_round,
-            (tf.range(count), tf.fill([count], tf.constant(-1, tf.int64))),
+            (tf.range(size), tf.fill([size], tf.constant(-1, tf.int64))),
             shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
         )
         return slots
 
-    def _eviction_rank(self, slots: tf.Tensor, now: tf.Tensor) -> tf.Tensor:
-        """float32 [N, 2 * WAYS]: the lowest goes first; infinite for rows of this step."""
-        scores = tf.gather(self.scores, slots)
-        empty = tf.reshape(tf.equal(scores, 0.0), [-1, 2, WAYS])
+    def _eviction_rank(self, rows: RowState, now: Moment) -> tf.Tensor:
+        """float32 [N, 2 * WAYS]: the lowest goes first; infinite for rows that stay."""
+        empty = tf.equal(rows["score"], 0.0) | self._expired(rows)
+        empty = tf.reshape(empty, [-1, 2, WAYS])
         room = tf.reduce_sum(tf.cast(empty, tf.float32), axis=2, keepdims=True)
+        rank = tf.reshape(self.policy.eviction.rank(rows, now), [-1, 2, WAYS])
         # Scores are above zero, so any empty slot goes first, those of the emptier bucket before.
-        rank = tf.where(empty, -room, tf.reshape(scores, [-1, 2, WAYS]))
-        rank = tf.reshape(rank, [-1, 2 * WAYS])
-        return tf.where(tf.equal(tf.gather(self.seen, slots), now), np.inf, rank)
+        return tf.reshape(tf.where(empty, -room, rank), [-1, 2 * WAYS])
 
-    def _occupy(self, slots: tf.Tensor, keys: tf.Tensor, score: tf.Tensor, now: tf.Tensor) -> None:
-        evicted = tf.reduce_sum(tf.cast(tf.gather(self.scores, slots) > 0, tf.int64))
-        self._evictions.assign_add(evicted)
+    def _within_quota(self, mine: tf.Tensor, rows: RowState) -> tf.Tensor:
+        """Bool [N, 2 * WAYS]: which slots newcomers of the fields `mine` may take."""
+        left = tf.constant(self._quotas, tf.float32) - self.rows_of_field
+        ordinal = tf.cumsum(tf.one_hot(mine, len(self.fields)), axis=0, exclusive=True)
+        has_room = tf.gather(ordinal, mine, batch_dims=1) < tf.gather(left, mine)
+        # In place of a live row of its own, a newcomer changes nothing.
+        own_field = tf.equal(self._live_fields(rows), mine[:, None])
+        return has_room[:, None] | own_field
+
+    def _occupy(self, slots: tf.Tensor, keys: tf.Tensor, state: tf.Tensor) -> None:
+        """Starts the newcomers' rows afresh in slots that are free or lose their key."""
+        before = self._unpack(gather(self.row_state, slots))
+        live, expired = before["score"] > 0, self._expired(before)
+        self._evictions.assign_add(_count(live & ~expired))
+        self._expirations.assign_add(_count(live & expired))
         self._admissions.assign_add(tf.size(slots, tf.int64))
-        self.sketch.remove(keys, score)
+        self._count_fields(before, -1.0)
+        self._count_fields(self._unpack(state), 1.0)
         rows = uniform_rows(keys, self.dim, ROW_LIMIT, self._row_salt)
-        accumulators = tf.fill(tf.shape(rows), self.initial_accumulator)
-        self.keys.scatter_nd_update(tf.stack([slots // WAYS, slots % WAYS], axis=1), keys)
-        self.scores.scatter_update(tf.IndexedSlices(score, slots))
-        self.seen.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(slots), now), slots))
-        self.rows.scatter_update(tf.IndexedSlices(rows, slots))
-        self.accumulators.scatter_update(tf.IndexedSlices(accumulators, slots))
+        self._write_keys(slots, keys)
+        scatter_update(self.row_state, slots, state)
+        scatter_update(self.records, slots, self._with_fresh_optimizer(rows))
 
-    def _rows_of_step(
-        self, slots: tf.Tensor, own: tf.Tensor, position: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Leaves out keys without a row and appends the shared rows: every slot at most once."""
-        own_slots = tf.boolean_mask(slots, own)
-        rank = tf.cumsum(tf.cast(own, tf.int32), exclusive=True)
-        rank = tf.gather(tf.where(own, rank, -1), position)
-        fields = tf.range(self.num_fields)
-        by_field = tf.reshape(rank, [-1, self.num_fields])
-        index = tf.reshape(tf.where(by_field >= 0, by_field, tf.size(own_slots) + fields), [-1])
-        all_slots = tf.concat([own_slots, self.capacity + tf.cast(fields, tf.int64)], axis=0)
-        return tf.gather(self.rows, all_slots), all_slots, index
+    # Small things.
+
+    def _with_fresh_optimizer(self, rows: tf.Tensor) -> tf.Tensor:
+        """float32 [N, D + width]: rows, and beside each what the optimizer knows of a fresh one."""
+        fresh = tf.constant([self.optimizer.initial_state(self.dim)], tf.float32)
+        return tf.concat([rows, tf.repeat(fresh, tf.shape(rows)[0], axis=0)], axis=1)
+
+    def _shared_slots(self) -> tf.Tensor:
+        return self.capacity + tf.range(len(self.fields), dtype=tf.int64)
+
+    def _by_field(self, values: Mapping[str, float], default: float) -> np.ndarray:
+        """float32 [F]: the value of each field that is named, the default of the others."""
+        return np.array([values.get(name, default) for name in self.fields], np.float32)
+
+    def _live_fields(self, rows: RowState) -> tf.Tensor:
+        """int64 of the columns' shape: the field of each row, -1 where none is alive."""
+        live = (rows["score"] > 0) & ~self._expired(rows)
+        return tf.where(live, self.policy.quotas.field(rows), -1)  # type: ignore[union-attr]
+
+    def _count_fields(self, rows: RowState, sign: float) -> None:
+        """Notes for the quotas that live rows came or went."""
+        if self.policy.quotas is not None:
+            counts = tf.reduce_sum(tf.one_hot(self._live_fields(rows), len(self.fields)), axis=0)
+            self.rows_of_field.assign_add(sign * counts)
 
 
-def _variable(value: tf.Tensor, name: str) -> tf.Variable:
-    # Not trainable: the table applies its own optimizer, and none may densify its gradients.
-    return tf.Variable(value, trainable=False, name=name)
-
-
-def _scaled(values: tf.Variable, factor: tf.Tensor) -> tf.Tensor:
-    # The factor alone may be too small for a float32.
-    return tf.cast(tf.cast(values, tf.float64) * factor, tf.float32)
-
-
-def _require(name: str, value: float, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"`{name}` should be {expected}. Received: {name}={value}")
+def _count(mask: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(mask, tf.int64))

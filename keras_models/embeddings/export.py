@@ -1,10 +1,12 @@
-"""The serving form of a dynamic table."""
+"""The serving form of dynamic tables."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_models.embeddings.dynamic_embedding import DynamicEmbedding
 from keras_models.embeddings.dynamic_table import DynamicTable
+from keras_models.embeddings.variables import gather
 
 
 class ExportedTable(tf.Module):
@@ -16,26 +18,26 @@ class ExportedTable(tf.Module):
 
     Args:
       table: The trained table; its live keys and rows and its shared rows are copied.
+      min_score: Rows of a lower score (decayed, weighted occurrences) are left out; their keys
+        then read the shared row.
     """
 
-    def __init__(self, table: DynamicTable, name: str | None = None):
+    def __init__(self, table: DynamicTable, min_score: float = 0.0, name: str | None = None):
         super().__init__(name=name)
-        live = table.live_slots()
-        shared = table.rows[table.capacity :]
+        live = table.live_slots(min_score)
         keys = tf.gather(tf.reshape(table.keys, [-1]), live)
-        slots = tf.range(tf.size(keys, tf.int64))
-        self.num_fields = table.num_fields
+        rows = gather(table.records, live)[:, : table.dim]
+        self.num_fields = len(table.fields)
         self.num_keys = int(tf.size(keys))
-        if not self.num_keys:
-            # A lookup table cannot be initialised with nothing: this key is found, to be unknown.
-            keys, slots = tf.constant([0], tf.int64), tf.constant([-1], tf.int64)
-        self.keys = tf.Variable(keys, trainable=False, name="keys")
-        self.slots = tf.Variable(slots, trainable=False, name="slots")
+        # A lookup table cannot be filled with nothing: without keys, 0 is found to be unknown.
+        self.keys = tf.Variable(
+            keys if self.num_keys else tf.zeros([1], tf.int64), trainable=False, name="keys"
+        )
         self.rows = tf.Variable(
-            tf.concat([tf.gather(table.rows, live), shared], axis=0), trainable=False, name="rows"
+            tf.concat([rows, table.shared_rows()], axis=0), trainable=False, name="rows"
         )
         self._slot_of = tf.lookup.StaticHashTable(
-            _FromVariables(self.keys, self.slots), default_value=-1
+            _Positions(self.keys, first=0 if self.num_keys else -1), default_value=-1
         )
 
     def lookup(self, keys: tf.Tensor) -> tf.Tensor:
@@ -52,18 +54,48 @@ class ExportedTable(tf.Module):
         return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
 
 
-class _FromVariables(tf.lookup.KeyValueTensorInitializer):
-    """Fills a lookup table from two variables when the model that holds them is loaded."""
+class ExportedEmbedding(tf.Module):
+    """The frozen form of a `DynamicEmbedding`.
 
-    def __init__(self, keys: tf.Variable, values: tf.Variable):
+    Args:
+      embedding: The trained layer; what it serves is copied, by its `serving_min_score`.
+    """
+
+    def __init__(self, embedding: DynamicEmbedding, name: str | None = None):
+        super().__init__(name=name)
+        self._columns = embedding.columns
+        self.tables = [
+            ExportedTable(table, embedding.config.serving_min_score) for table in embedding.tables
+        ]
+
+    def __call__(self, keys: tf.Tensor) -> tf.Tensor:
+        """Reads rows.
+
+        Args:
+          keys: int64 [B, F].
+
+        Returns:
+          float32 [B, sum of the fields' widths].
+        """
+        parts = self._columns.split_keys(keys)
+        return self._columns.join(
+            [table.lookup(part) for table, part in zip(self.tables, parts, strict=True)]
+        )
+
+
+class _Positions(tf.lookup.KeyValueTensorInitializer):
+    """Maps the values of a variable to their positions when the model that holds it is loaded."""
+
+    def __init__(self, keys: tf.Variable, first: int):
         # The base class would keep what it is given as constants, so it is given nothing.
-        super().__init__(tf.zeros([0], keys.dtype), tf.zeros([0], values.dtype))
-        self._key_variable = keys
-        self._value_variable = values
+        super().__init__(tf.zeros([0], keys.dtype), tf.zeros([0], tf.int64))
+        self._variable = keys
+        self._first = first
 
     def initialize(self, table: tf.lookup.StaticHashTable) -> tf.Operation:
+        keys = self._variable.read_value()
         return tf.raw_ops.InitializeTableV2(
             table_handle=table.resource_handle,
-            keys=self._key_variable.read_value(),
-            values=self._value_variable.read_value(),
+            keys=keys,
+            values=self._first + tf.range(tf.size(keys, tf.int64)),
         )

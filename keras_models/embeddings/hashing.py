@@ -27,6 +27,27 @@ def mix64(keys: tf.Tensor, salt: int) -> tf.Tensor:
     return _xor_shift(x, 31)
 
 
+def reduced(hashed: tf.Tensor, shift: int, size: int) -> tf.Tensor:
+    """Numbers in [0, size) from 32 bits of a hash: their product with `size`, shifted down.
+
+    Args:
+      hashed: uint64 tensor of any shape.
+      shift: First of the 32 bits, 0 or 32.
+      size: At most 2^32; any, not only powers of two.
+
+    Returns:
+      int64 tensor of the same shape.
+
+    Reference: Lemire, "Fast random integer generation in an interval", ACM TOMACS 2019.
+    """
+    low = tf.constant(2**32 - 1, tf.uint64)
+    bits = tf.bitwise.bitwise_and(
+        tf.bitwise.right_shift(hashed, tf.constant(shift, tf.uint64)), low
+    )
+    product = bits * tf.constant(size, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(product, tf.constant(32, tf.uint64)), tf.int64)
+
+
 def uniform_rows(keys: tf.Tensor, dim: int, limit: float, salt: int) -> tf.Tensor:
     """Rows of uniform numbers in [-limit, limit) that depend on the key alone.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_models.embeddings.hashing import mix64
+from keras_models.embeddings.hashing import mix64, reduced
+from keras_models.embeddings.variables import gather, scatter_add, scatter_max, table_variable
 
 DEPTH = 2
 
@@ -16,7 +17,7 @@ class CountMinSketch(tf.Module):
     them. Weights are linear, so a caller that scales them scales every estimate.
 
     Args:
-      width: Cells per row; a power of two.
+      width: Cells per row.
       salt: Salt of the hash functions.
 
     Reference: Cormode, Muthukrishnan, "An improved data stream summary", J. Algorithms 2005.
@@ -26,7 +27,7 @@ class CountMinSketch(tf.Module):
         super().__init__(name=name)
         self._width = width
         self._salt = salt
-        self.cells = tf.Variable(tf.zeros([DEPTH * width]), trainable=False, name="sketch")
+        self.cells = table_variable(tf.zeros([DEPTH * width]), "sketch")
 
     def add(self, keys: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Counts distinct keys.
@@ -40,8 +41,8 @@ class CountMinSketch(tf.Module):
         """
         cells = self._cells(keys)
         for row in range(DEPTH):
-            self.cells.scatter_add(tf.IndexedSlices(weights, cells[row]))
-        return tf.reduce_min(tf.gather(self.cells, cells), axis=0)
+            scatter_add(self.cells, cells[row], weights)
+        return tf.reduce_min(gather(self.cells, cells), axis=0)
 
     def remove(self, keys: tf.Tensor, weights: tf.Tensor) -> None:
         """Takes counts back, so that the keys start from nothing; no cell falls below zero.
@@ -52,16 +53,14 @@ class CountMinSketch(tf.Module):
         """
         cells = self._cells(keys)
         for row in range(DEPTH):
-            self.cells.scatter_sub(tf.IndexedSlices(weights, cells[row]))
-            self.cells.scatter_max(tf.IndexedSlices(tf.zeros_like(weights), cells[row]))
+            scatter_add(self.cells, cells[row], -weights)
+            scatter_max(self.cells, cells[row], tf.zeros_like(weights))
+
+    def scale(self, factor: tf.Tensor) -> None:
+        """Multiplies every count."""
+        self.cells.assign(self.cells * factor)
 
     def _cells(self, keys: tf.Tensor) -> tf.Tensor:
         hashed = mix64(keys, self._salt)
-        mask = tf.constant(self._width - 1, tf.uint64)
-        rows = []
-        for row in range(DEPTH):
-            shifted = tf.bitwise.right_shift(hashed, tf.constant(32 * row, tf.uint64))
-            rows.append(
-                tf.cast(tf.bitwise.bitwise_and(shifted, mask), tf.int64) + row * self._width
-            )
+        rows = [reduced(hashed, 32 * row, self._width) + row * self._width for row in range(DEPTH)]
         return tf.stack(rows)

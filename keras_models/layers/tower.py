@@ -14,6 +14,9 @@ from keras_models.layers.stacked_dense import StackedDense
 class Tower(keras.layers.Layer):
     """One MLP with ReLU a task and a linear map to its logit, all tasks at once.
 
+    A layer may read its input through a gate, H' = f((delta * H) W + b), as PPNet and LHUC have it;
+    a logit is not gated.
+
     Args:
       num_tasks: K.
       units: Hidden layer widths; none makes the tower linear.
@@ -29,19 +32,38 @@ class Tower(keras.layers.Layer):
         ]
         self._logit = StackedDense(num_tasks, 1, name="logit")
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, gates: Sequence[tf.Tensor | None] | None = None) -> tf.Tensor:
         """Applies the towers.
 
         Args:
           inputs: float32 [B, K, H], a vector a task.
+          gates: One for each hidden layer and one for the map to the logit, float32 [B, K, width of
+            what it reads]; None for a layer that reads its input as it is. Defaults to no gates.
 
         Returns:
           float32 [B, K], logits.
+
+        Raises:
+          ValueError: for another number of gates, or another shape of a gate.
         """
+        layers = [*self._layers, self._logit]
+        gates = [None] * len(layers) if gates is None else gates
+        if len(gates) != len(layers):
+            raise ValueError(
+                f"`gates` should have one for each of the {len(layers)} layers of `{self.name}`. "
+                f"Received: {len(gates)}"
+            )
         outputs = inputs
-        for layer in self._layers:
+        for layer, gate in zip(layers, gates, strict=True):
+            if gate is not None:
+                if not gate.shape.is_compatible_with(outputs.shape):
+                    raise ValueError(
+                        f"A gate should have the shape of what `{layer.name}` reads, "
+                        f"{outputs.shape}. Received: shape {gate.shape}"
+                    )
+                outputs = gate * outputs
             outputs = layer(outputs)
-        return tf.squeeze(self._logit(outputs), axis=2)
+        return tf.squeeze(outputs, axis=2)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

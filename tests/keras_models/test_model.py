@@ -8,22 +8,24 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.backbones import Ple
-from keras_models.embeddings import DynamicTable
+from keras_models.embeddings import DynamicEmbedding, DynamicEmbeddingConfig, MinCount, Policy
 from keras_models.model import RankingModel
 from keras_models.tasks import Task
 
 B, F, D, N, M, K = 8, 3, 4, 2, 5, 2
+EMBEDDING = DynamicEmbeddingConfig(
+    fields=("a", "b", "c"), dim=D, capacity=64, policy=Policy(admission=MinCount(1))
+)
 
 
 def _model(**changes: object) -> RankingModel:
     config = {
         "tasks": ["click", Task("like", 0.5)],
-        "num_fields": F,
         "num_numbers": N,
         "num_scenarios": M,
         "backbone": Ple(K, expert_units=[6]),
         "tower_units": [5],
-        "table": DynamicTable(dim=D, capacity=64, num_fields=F, min_count=1),
+        "embedding": DynamicEmbedding(EMBEDDING),
     }
     return RankingModel(**{**config, **changes})
 
@@ -39,7 +41,7 @@ def _features(size: int = B) -> dict[str, tf.Tensor]:
 
 def _with_rows(model: RankingModel) -> RankingModel:
     """The model after its table admitted some of the keys."""
-    model.table.train_lookup(_features()["keys"][:4])
+    model.embedding.train_lookup(_features()["keys"][:4])
     return model
 
 
@@ -53,7 +55,7 @@ def test_embeds_concatenates_and_scores() -> None:
     assert logits.shape == (B, K) and logits.dtype == tf.float32
     inputs = np.concatenate(
         [
-            model.table.lookup(features["keys"]).numpy().reshape(B, F * D),
+            model.embedding(features["keys"]),
             features["numbers"],
             np.eye(M)[features["scenario"]],
         ],
@@ -78,7 +80,7 @@ def test_scoring_changes_no_state() -> None:
 
 def test_every_trainable_weight_and_the_embeddings_get_a_gradient() -> None:
     model, features = _with_rows(_model()), _features(256)
-    embedded = model.table.lookup(features["keys"])
+    embedded = model.embedding(features["keys"])
     with tf.GradientTape() as tape:
         tape.watch(embedded)
         logits, _ = model.network(embedded, features["numbers"], features["scenario"])
@@ -88,16 +90,16 @@ def test_every_trainable_weight_and_the_embeddings_get_a_gradient() -> None:
         assert gradient is not None and float(tf.reduce_max(tf.abs(gradient))) > 0, variable
 
 
-def test_table_is_not_trained_by_the_dense_optimizer() -> None:
+def test_embeddings_are_not_trained_by_the_dense_optimizer() -> None:
     model = _model()
-    owned = {id(variable) for variable in model.table.variables}
+    owned = {id(variable) for variable in model.embedding.variables}
     assert not owned & {id(variable) for variable in model.trainable_variables}
     assert owned < {id(variable) for variable in model.variables}
 
 
 def test_dropout_depends_on_its_seed_alone() -> None:
     model, features = _model(dropout=0.5), _features()
-    embedded = model.table.lookup(features["keys"])
+    embedded = model.embedding(features["keys"])
 
     def logits(seed: list[int] | None) -> np.ndarray:
         return model.network(
@@ -156,8 +158,6 @@ def test_numbers_may_be_absent() -> None:
 
 
 def test_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="`num_fields`=4. Received: 3"):
-        _model(num_fields=4)
     with pytest.raises(ValueError, match=r"\[B, 3, I\]. Received: shape"):
         _model(tasks=["a", "b", "c"])
     with pytest.raises(ValueError, match="each task once. Received: a, b, a"):

@@ -20,13 +20,17 @@ import tf_keras as keras
 import keras_models
 from keras_models import training
 from keras_models.backbones import Ple
-from keras_models.embeddings import DynamicTable
+from keras_models.embeddings import DecayedCount, DynamicEmbedding, DynamicEmbeddingConfig, Policy
 from keras_models.model import RankingModel
 from keras_models.tasks import Task
 
 F, K, EXAMPLES, BATCH = 3, 2, 300, 32
 """Nine full batches and one of 12."""
 EPOCHS = 3
+TASKS = (Task("click"), Task("like", 0.5))
+EMBEDDING = DynamicEmbeddingConfig(
+    fields=("a", "b", "c"), dim=4, capacity=64, policy=Policy(score=DecayedCount(500.0))
+)
 
 Moment = tuple[int, int]
 """An epoch, and a batch of it from 0."""
@@ -38,17 +42,16 @@ class Run(NamedTuple):
     folder: Path
 
 
-def _model(dropout: float = 0.2) -> RankingModel:
+def _model(dropout: float = 0.2, tasks: tuple[Task, ...] = TASKS) -> RankingModel:
     keras.utils.set_random_seed(7)
     return RankingModel(
-        tasks=[Task("click"), Task("like", 0.5)],
-        num_fields=F,
+        tasks=tasks,
         num_numbers=2,
         num_scenarios=2,
         backbone=Ple(K, expert_units=[16]),
         tower_units=[8],
         dropout=dropout,
-        table=DynamicTable(dim=4, capacity=64, num_fields=F, min_count=2, half_life=500.0),
+        embedding=DynamicEmbedding(EMBEDDING),
     )
 
 
@@ -60,6 +63,7 @@ def _examples(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         "keys": keys.astype(np.int64),
         "numbers": rng.normal(size=(EXAMPLES, 2)).astype(np.float32),
         "scenario": rng.integers(0, 2, EXAMPLES),
+        "day": np.arange(EXAMPLES) // 100,
     }
     effect = np.where(keys % 2 == 0, 1.0, -1.0)
     scores = np.stack([effect[:, 0] + features["numbers"][:, 0], effect[:, 1] - effect[:, 2]], 1)
@@ -83,6 +87,7 @@ def _dataset(
             "keys": tf.TensorSpec([None, F], tf.int64),
             "numbers": tf.TensorSpec([None, 2]),
             "scenario": tf.TensorSpec([None], tf.int64),
+            "day": tf.TensorSpec([None], tf.int64),
         },
         tf.TensorSpec([None, K]),
     )
@@ -216,7 +221,7 @@ def test_the_table_is_counted_by_epoch(
     model, history, _ = undisturbed
     live = np.cumsum([e.table["admissions"] - e.table["evictions"] for e in history.epochs])
     assert [e.table["live_rows"] for e in history.epochs] == live.tolist()
-    assert live[-1] <= model.table.capacity
+    assert live[-1] <= model.embedding.tables[0].capacity
     assert all(0 < e.table["hit_rate"] < 1 for e in history.epochs)
 
 
@@ -251,7 +256,9 @@ def test_writes_scalars_for_tensorboard(undisturbed: Run) -> None:
             scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
     names = ["train/loss", "train/examples_per_second", "valid/mean_auc"]
     names += ["valid/auc/click", "valid/auc/like"]
-    names += [f"table/{n}" for n in ("live_rows", "admissions", "evictions", "hit_rate")]
+    counts = ("live_rows", "load", "admissions", "evictions", "expirations", "hit_rate")
+    names += [f"table/{name}" for name in counts]
+    names += [f"table/hit_rate/{field}" for field in EMBEDDING.fields]
     assert sorted(scalars) == sorted(names)
     for epoch in undisturbed.history.epochs:
         assert scalars["train/loss"][epoch.epoch] == pytest.approx(epoch.loss)
@@ -292,7 +299,7 @@ def test_a_rows_step_does_not_depend_on_the_batch_size() -> None:
     moved = []
     for size in (2, 200):
         model = _model(dropout=0.0)
-        table = model.table
+        table = model.embedding.tables[0]
         batch = {name: tf.constant(value[:size]) for name, value in features.items()}
         table.train_lookup(batch["keys"])
         before = table.lookup(batch["keys"][:1]).numpy()
@@ -300,6 +307,30 @@ def test_a_rows_step_does_not_depend_on_the_batch_size() -> None:
         moved.append(table.lookup(batch["keys"][:1]).numpy() - before)
     assert np.abs(moved[0]).max() > 1e-3
     np.testing.assert_allclose(moved[0], moved[1], rtol=1e-3, atol=1e-7)
+
+
+def test_engagement_raises_the_scores_of_an_examples_keys() -> None:
+    features, labels = _examples(1)
+    labels[:, 0] = np.arange(EXAMPLES) % 2
+    batch = {name: tf.constant(value[:2]) for name, value in features.items()}
+    batch["keys"] = tf.constant([[1, 1, 1], [2, 2, 2]], tf.int64)
+    model = _model(tasks=(Task("click", engagement=3.0), Task("like")))
+    _step_of(model, training._State(), xla=False)(batch, tf.constant(labels[:2]))
+    (table,) = model.embedding.tables
+    scores = tf.gather(table.row_state, table.find(tf.constant([1, 2], tf.int64)))[:, 0]
+    np.testing.assert_allclose(scores[1] / scores[0], 4.0, rtol=1e-6)
+
+
+def test_clip_norm_bounds_the_dense_step(tmp_path: Path) -> None:
+    """A gradient shorter than Adam's epsilon moves weights by less than the learning rate."""
+    moved = []
+    for clip_norm in (None, 1e-9):
+        model = _model()
+        before = [weight.numpy() for weight in model.trainable_weights]
+        _fit(model, tmp_path / str(clip_norm), epochs=1, clip_norm=clip_norm)
+        after = [weight.numpy() for weight in model.trainable_weights]
+        moved.append(max(np.abs(a - b).max() for a, b in zip(after, before, strict=True)))
+    assert moved[1] < 0.05 * moved[0]
 
 
 def _of_one_class(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple:

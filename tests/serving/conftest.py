@@ -84,17 +84,21 @@ def transform_output(
     from transforms.preprocessing import preprocessing_fn
 
     types = {**dict.fromkeys([*CATEGORICAL, "tab"], tf.string), "duration_s": tf.float32}
-    types |= dict.fromkeys(TASKS, tf.int64)
+    types |= dict.fromkeys([*TASKS, "_day"], tf.int64)
     spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in types.items()}
     schema = schema_utils.schema_from_feature_spec(spec)
     reader = tfxio.TFExampleBeamRecord("tests", schema=schema)
-    labelled = [{**row, "like": n % 2, "click": int(n % 3 == 0)} for n, row in enumerate(log_rows)]
+    labelled = [
+        {**row, "like": n % 2, "click": int(n % 3 == 0), "_day": 1}
+        for n, row in enumerate(log_rows)
+    ]
     folder = tmp_path_factory.mktemp("transform")
     config = {
         "categorical": CATEGORICAL,
         "numeric": NUMERIC,
         "num_buckets": 4,
         "scenario_column": "tab",
+        "day_column": "_day",
         "scenarios": SCENARIOS,
         "tasks": TASKS,
     }
@@ -135,22 +139,24 @@ def ranker(parse_rows: Any, log_rows: Any) -> Any:
     import tensorflow as tf
 
     from keras_models.backbones.ple import Ple
-    from keras_models.embeddings import DynamicTable
+    from keras_models.embeddings import DynamicEmbedding, DynamicEmbeddingConfig, MinCount, Policy
     from keras_models.model import RankingModel
 
-    fields = len(CATEGORICAL) + len(NUMERIC)
+    config = DynamicEmbeddingConfig(
+        fields=(*CATEGORICAL, *NUMERIC), dim=8, capacity=1024, policy=Policy(admission=MinCount(1))
+    )
     tf.keras.utils.set_random_seed(3)
     model = RankingModel(
         tasks=TASKS,
-        num_fields=fields,
         num_numbers=2 * len(NUMERIC),
         num_scenarios=len(SCENARIOS),
         backbone=Ple(len(TASKS), levels=1, expert_units=[8]),
         tower_units=[4],
-        table=DynamicTable(dim=8, capacity=1024, num_fields=fields, min_count=1),
+        embedding=DynamicEmbedding(config),
     )
-    model.table.train_lookup(parse_rows(log_rows[: ROWS // 2])["keys"])
-    model.table.rows.assign(tf.random.normal(model.table.rows.shape, stddev=3))
+    model.embedding.train_lookup(parse_rows(log_rows[: ROWS // 2])["keys"])
+    records = model.embedding.tables[0].records
+    records.assign(tf.random.normal(records.shape, stddev=3))
     return model
 
 

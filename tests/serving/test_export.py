@@ -159,7 +159,7 @@ def test_tables_are_variables_and_not_constants(exported: Path, ranker: Any) -> 
     constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
     numeric = [c for c in constants if c.dtype in (types_pb2.DT_INT64, types_pb2.DT_FLOAT)]
     assert max(constant.ByteSize() for constant in numeric) < 8 * int(
-        tf.size(ranker.table.live_slots())
+        tf.size(ranker.embedding.tables[0].live_slots())
     )
 
 

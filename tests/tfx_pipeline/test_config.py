@@ -120,6 +120,16 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         ({"features.categorical": ["user", "user"]}, "features", "`user` twice"),
         ({"features.categorical": ["click"]}, "tasks.click", "would leak"),
         ({"tasks.Click": {"label": "a == 1"}}, "tasks.Click", "lower case"),
+        (
+            {"model.embedding.pinned": ["tub"]},
+            "model.embedding.pinned",
+            "`tub`, which is no feature",
+        ),
+        (
+            {"model.embedding.dims": {"tub": 4}},
+            "model.embedding.dims",
+            "`tub`, which is no feature",
+        ),
         ({"gate.auc_floors": {"clik": 0.6}}, "gate.auc_floors.clik", "no such task"),
         ({"gate.auc_floors": {"click/9": 0.6}}, "gate.auc_floors.click/9", "no such task"),
         ({"gate.auc_floors": {"click": 1.6}}, "gate.auc_floors.click", "between 0 and 1"),

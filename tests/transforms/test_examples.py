@@ -21,6 +21,7 @@ def _rows() -> pa.Table:
             "label:click": [0, 1, 0],
             "label:long": [0, 0, 1],
             "true:click": [0.0, 1.0, 0.5],
+            "day": [738_000, 738_000, 738_001],
         }
     )
 
@@ -45,6 +46,7 @@ def test_zeros_survive_and_missing_values_are_absent(schema):
         "click": [0],
         "long": [0],
         "_true_click": [0.0],
+        "_day": [738_000],
         "_scenario": [b"0"],
     }
     assert (second["item"], second["age"], second["user"]) == ([], [], [b""])

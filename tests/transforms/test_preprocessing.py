@@ -18,6 +18,7 @@ CONFIG = {
     "numeric": ["age", "never", "constant"],
     "num_buckets": 4,
     "scenario_column": "tab",
+    "day_column": "_day",
     "scenarios": ["1", "0", "other"],
     "tasks": ["click", "like"],
 }
@@ -29,6 +30,7 @@ SPEC = {
     "constant": tf.io.VarLenFeature(tf.float32),
     "click": tf.io.VarLenFeature(tf.int64),
     "like": tf.io.VarLenFeature(tf.int64),
+    "_day": tf.io.VarLenFeature(tf.int64),
 }
 AGES = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
 ROWS: list[dict[str, Any]] = [
@@ -40,6 +42,7 @@ ROWS: list[dict[str, Any]] = [
         "constant": [0.1],
         "click": [i % 2],
         "like": [0],
+        "_day": [738_000 + i],
     }
     for i, age in enumerate(AGES)
 ] + [
@@ -51,6 +54,7 @@ ROWS: list[dict[str, Any]] = [
         "constant": [0.1],
         "click": [1],
         "like": [1],
+        "_day": [738_012],
     }
 ]
 
@@ -84,7 +88,8 @@ def apply(graph_dir: str, rows: list[dict[str, Any]], *, labels: bool = True) ->
         examples.append(
             tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
         )
-    spec = {k: v for k, v in SPEC.items() if labels or k not in CONFIG["tasks"]}
+    unserved = [*CONFIG["tasks"], CONFIG["day_column"]]
+    spec = {k: v for k, v in SPEC.items() if labels or k not in unserved}
     layer = tft.TFTransformOutput(graph_dir).transform_features_layer()
     out = layer(tf.io.parse_example(tf.constant(examples), spec))
     return {name: value.numpy() for name, value in out.items()}
@@ -110,6 +115,7 @@ def test_scenarios_not_listed_become_other(fitted: dict[str, Any]) -> None:
 
 
 def test_labels_keep_their_zeros_and_their_order(fitted: dict[str, Any]) -> None:
+    assert fitted["day"].tolist() == [row["_day"][0] for row in ROWS]
     assert fitted["labels"].tolist() == [[row["click"][0], row["like"][0]] for row in ROWS]
 
 

@@ -11,7 +11,7 @@ from tfx.v1.types.standard_artifacts import ModelRun, PushedModel
 
 from tfx_pipeline.artifacts import GateVerdict, HtmlReport, IngestReport, read_json
 from tfx_pipeline.config import Config
-from tfx_pipeline.plots import training_curves
+from tfx_pipeline.plots import table_life, training_curves
 from tfx_pipeline.run_fn import HISTORY_FILE
 
 
@@ -25,7 +25,7 @@ def Report(  # noqa: N802 - components are named like TFX's own
     config: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Writes `index.html`: the verdict, every cell's metrics, the data, the training curves.
+    """Writes `index.html`: the verdict, every cell's metrics, the training, the data.
 
     Args:
       ingest_report: Counts of rows.
@@ -85,4 +85,6 @@ def render(
         pushed_version=pushed_version,
         history=history,
         curves=training_curves(history["epochs"], list(config.tasks)),
+        kept=history["epochs"][history["best_epoch"] - 1],
+        table_life=table_life(history["epochs"]),
     )
