@@ -131,9 +131,15 @@ class DynamicTable(tf.Module):
         self._expirations = table_variable(tf.zeros([], tf.int64), "expirations")
         self._score_weights = self._by_field(self.policy.score.weights, 1.0)
         if self.policy.quotas is not None:
-            shares = self._by_field(self.policy.quotas.shares, math.inf)
-            self._quotas = np.maximum(np.minimum(shares, 1.0) * self.capacity, 1.0)
-            self._quotas = np.where(np.isinf(shares), math.inf, np.floor(self._quotas))
+            shares = self.policy.quotas.shares
+            # Whole rows, which a float32 holds exactly up to 2^24, and then to within one in 2^24.
+            self._quotas = np.array(
+                [
+                    max(1, math.floor(shares[name] * self.capacity)) if name in shares else math.inf
+                    for name in self.fields
+                ],
+                np.float32,
+            )
             self.rows_of_field = table_variable(tf.zeros([len(self.fields)]), "rows_of_field")
 
     def lookup(self, keys: tf.Tensor) -> tf.Tensor:
@@ -539,7 +545,10 @@ class DynamicTable(tf.Module):
     def _count_fields(self, rows: RowState, sign: float) -> None:
         """Notes for the quotas that live rows came or went."""
         if self.policy.quotas is not None:
-            counts = tf.reduce_sum(tf.one_hot(self._live_fields(rows), len(self.fields)), axis=0)
+            fields = tf.reshape(self._live_fields(rows), [-1])
+            ones = tf.ones_like(fields, tf.float32)
+            # A negative field counts for none.
+            counts = tf.math.unsorted_segment_sum(ones, fields, len(self.fields))
             self.rows_of_field.assign_add(sign * counts)
 
 

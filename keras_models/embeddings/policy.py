@@ -127,7 +127,10 @@ class LowestScore(RowPolicy):
         return {"step": tf.fill(tf.shape(reads.weight), reads.now.step)}
 
     def rank(self, rows: RowState, now: Moment) -> tf.Tensor:
-        """Lower goes first: float32 of the columns' shape, infinite for rows that stay."""
+        """Lower goes first: float32 of the columns' shape, infinite for rows that stay.
+
+        A newcomer has to beat it with its own score, so it is in the units of scores.
+        """
         return tf.where(tf.equal(rows["step"], now.step), math.inf, rows["score"])
 
 

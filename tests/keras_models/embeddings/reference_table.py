@@ -1,4 +1,4 @@
-"""A plain model of `DynamicTable`, one key at a time in Python and float32; and test helpers."""
+"""A plain model of `DynamicTable`, one key at a time in float32, and what tests of one share."""
 
 from __future__ import annotations
 
@@ -225,19 +225,16 @@ class ReferenceTable:
         ranks: dict[int, float] = {}
         for bucket in two_buckets(new.key, self.capacity // WAYS):
             slots = [bucket * WAYS + (way + new.key) % WAYS for way in range(WAYS)]
-            free = [slot for slot in slots if self._is_free(self.rows[slot])]
-            for slot in slots:
-                row = None if slot in free else self.rows[slot]
+            rows = [self.rows[slot] for slot in slots]
+            rows = [None if row and self.has_expired(row) else row for row in rows]
+            for slot, row in zip(slots, rows, strict=True):
                 if not has_room and (row is None or row.field != new.field):
                     ranks[slot] = math.inf
                 elif row is None:
-                    ranks[slot] = -len(free)
+                    ranks[slot] = -rows.count(None)
                 else:
                     ranks[slot] = math.inf if row.step == self._step else row.score
         return min(ranks.items(), key=lambda item: item[1])
-
-    def _is_free(self, row: Row | None) -> bool:
-        return row is None or self.has_expired(row)
 
 
 def train(

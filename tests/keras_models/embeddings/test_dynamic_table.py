@@ -564,6 +564,16 @@ def test_rescaling_keeps_order_and_liveness(half_lives: int, times: int) -> None
     assert table.live_slots(1.0).numpy().tolist() == [slot]
 
 
+def test_live_slots_are_chosen_by_the_score_of_now() -> None:
+    table = _table(Policy(MinCount(1), DecayedCount(10.0)))
+    train(table, [[7, 7, 7]])
+    train(table, np.full([10, F], -3))
+    # 3 occurrences a half-life ago, and 30 now.
+    (at_7,), (other,) = slots_of(table, [7]), slots_of(table, [-3])
+    for min_score, expected in [(1.4, {at_7, other}), (1.6, {other}), (29, {other}), (31, set())]:
+        assert set(table.live_slots(min_score).numpy().tolist()) == expected
+
+
 def test_a_checkpoint_restores_it_exactly(tmp_path: object) -> None:
     rng = np.random.default_rng()
     setup = SETUPS["everything"]
