@@ -59,12 +59,13 @@ def _section(path: str, section: _Schema, sections: _Schema) -> Iterator[str]:
 
 
 def _section_below(value: _Schema, sections: _Schema) -> tuple[str, _Schema] | None:
-    """The section that a key holds, with `NAME` where the key maps names to sections."""
-    of_each_name = value.get("additionalProperties", {})
-    reference = value.get("$ref") or of_each_name.get("$ref")
-    if not reference or _is_days(value):
-        return None
-    return ("NAME" if of_each_name else "", sections[reference.split("/")[-1]])
+    """The section that a key holds, with `NAME` or `ITEM` where it is one of several."""
+    several = {"NAME": value.get("additionalProperties"), "ITEM": value.get("items")}
+    for name, inner in [("", value), *several.items()]:
+        reference = (inner or {}).get("$ref")
+        if reference and not _is_days(value):
+            return name, sections[reference.split("/")[-1]]
+    return None
 
 
 def _is_days(value: _Schema) -> bool:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
-from serving.signatures import REQUEST_COLUMNS, SERVING_DEFAULT, ServingSignatures
+from serving.signatures import (
+    REQUEST_COLUMNS,
+    SERVING_DEFAULT,
+    ServingSignatures,
+    Statistics,
+)
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -26,6 +31,7 @@ def export(
     feature_names: Sequence[str],
     tasks: Sequence[str],
     destination: str,
+    statistics: Statistics | None = None,
 ) -> None:
     """Writes a SavedModel that maps serialized tf.Examples to probabilities.
 
@@ -38,14 +44,15 @@ def export(
       feature_names: Raw features that a request carries; repeats count once.
       tasks: Task names, in the order of the model's logits; they name the outputs.
       destination: Folder to write.
+      statistics: Looks up features of the transform graph that a request does not carry.
 
     Raises:
-      ValueError: if the transform graph has no such feature or has it as neither string nor
-        float32, if the model's inputs depend on a feature that is not listed, or if tasks and
-        logits differ in number.
+      ValueError: if the transform graph has no such feature or statistic, or has it as neither
+        string nor float32, if the model's inputs depend on a feature that is not listed, or if
+        tasks and logits differ in number.
     """
     known = transform_output.raw_feature_spec()
-    for name in feature_names:
+    for name in [*feature_names, *(statistics.names if statistics else ())]:
         if name not in known:
             raise ValueError(
                 f"feature_names: found {name}; expected raw features of the transform graph: "
@@ -60,6 +67,7 @@ def export(
         {name: known[name] for name in feature_names},
         model.for_serving(),
         tasks,
+        statistics,
     )
     tf.saved_model.save(
         signatures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -11,9 +11,23 @@ SERVING_DEFAULT = "serving_default"
 """Serialized tf.Examples to probabilities."""
 
 REQUEST_COLUMNS = "request_columns"
-"""No input; the names of the columns that an example carries, `text` and `numeric`."""
+"""No input; the names of the columns that an example carries, `text` and `numeric`, and of those
+that the model looks up where an example does not carry them, `statistics`."""
 
 _MODEL_INPUTS = ("keys", "numbers", "scenario")
+
+
+class Statistics(Protocol):
+    """Features that the model looks up for a request.
+
+    Attributes:
+      names: Their names.
+    """
+
+    names: Sequence[str]
+
+    def __call__(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Parsed features, [B, <= 1] each, with every statistic added that a row lacks."""
 
 
 class ServingSignatures(tf.Module):
@@ -26,6 +40,7 @@ class ServingSignatures(tf.Module):
       model: The serving form of a model: {"keys" int64 [B, F], "numbers" float32 [B, 2N],
         "scenario" int64 [B]} to logits float32 [B, K].
       tasks: K names, in the order of the logits.
+      statistics: Further raw features, float32, that the model looks up by those of the spec.
     """
 
     def __init__(
@@ -34,9 +49,11 @@ class ServingSignatures(tf.Module):
         feature_spec: Mapping[str, Any],
         model: Callable[[dict[str, tf.Tensor]], tf.Tensor],
         tasks: Sequence[str],
+        statistics: Statistics | None = None,
     ):
         super().__init__()
-        # As attributes of a module, the tables and variables of both are saved with it.
+        # As attributes of a module, the tables and variables of all three are saved with it.
+        self._statistics = statistics
         self._transform = transform
         self._feature_spec = dict(feature_spec)
         self._model = model
@@ -58,7 +75,7 @@ class ServingSignatures(tf.Module):
         """
         # Servers feed whatever shape a request claims.
         examples = tf.ensure_shape(examples, [None])
-        transformed = self._transform(tf.io.parse_example(examples, self._feature_spec))
+        transformed = self._transform(self._raw_features(examples))
         lacking = [name for name in _MODEL_INPUTS if name not in transformed]
         if lacking:
             raise ValueError(
@@ -79,11 +96,24 @@ class ServingSignatures(tf.Module):
         """Tells a client how to write an example.
 
         Returns:
-          Names of the columns that are written as bytes, `text`, and as floats, `numeric`.
+          Names of the columns that are written as bytes, `text`, and as floats, `numeric`; and of
+          the `statistics`, which a request leaves out.
         """
 
-        def names(dtype: tf.DType) -> tf.Tensor:
-            found = [name for name, feature in self._feature_spec.items() if feature.dtype == dtype]
-            return tf.constant(found, tf.string, shape=[len(found)])
+        def names(found: Sequence[str]) -> tf.Tensor:
+            return tf.constant(list(found), tf.string, shape=[len(found)])
 
-        return {"text": names(tf.string), "numeric": names(tf.float32)}
+        def columns(dtype: tf.DType) -> list[str]:
+            return [name for name, spec in self._feature_spec.items() if spec.dtype == dtype]
+
+        return {
+            "text": names(columns(tf.string)),
+            "numeric": names(columns(tf.float32)),
+            "statistics": names(self._statistics.names if self._statistics else ()),
+        }
+
+    def _raw_features(self, examples: tf.Tensor) -> Mapping[str, Any]:
+        if self._statistics is None:
+            return tf.io.parse_example(examples, self._feature_spec)
+        carried = dict.fromkeys(self._statistics.names, tf.io.VarLenFeature(tf.float32))
+        return self._statistics(tf.io.parse_example(examples, {**self._feature_spec, **carried}))

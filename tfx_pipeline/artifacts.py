@@ -16,6 +16,12 @@ class BaselinePointer(tfx.dsl.Artifact):
     TYPE_NAME = "BaselinePointer"
 
 
+class FeatureState(tfx.dsl.Artifact):
+    """What later days and the server need of all days up to one: see `transforms.feature_state`."""
+
+    TYPE_NAME = "FeatureState"
+
+
 class IngestReport(tfx.dsl.Artifact):
     """`counts.json`, and the rows that could not be used under `rejected/`."""
 

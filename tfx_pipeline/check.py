@@ -244,7 +244,8 @@ def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) 
         f"files: {len(found.files)} of the log, {table_files} of joined tables; "
         f"rows read: {read:,}, {amount}",
         f"columns: {len(schema.uses)}, with {len(schema.categorical)} categorical and "
-        f"{len(schema.numeric)} numeric features",
+        f"{len(schema.numeric)} numeric features; "
+        f"statistics of past days: {len(schema.statistics)}",
     ]
     if sample.rows is None:
         return lines

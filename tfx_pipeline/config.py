@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from transforms.labels import ExpressionError, parse_expression
 from transforms.problems import InputError, Problem
+from transforms.statistics import Statistic, feature_names
 
 OTHER = "other"
 """The scenario that every value not listed in `scenario.values` is mapped to."""
@@ -28,6 +29,9 @@ _NAME = r"^[a-z][a-z0-9_]*$"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DaySource(_Section):
@@ -126,6 +130,28 @@ class DataConfig(_Section):
         return self
 
 
+class StatisticConfig(_Section):
+    """Counts and smoothed rates over strictly earlier days, of a row's user, item or the like.
+
+    See docs/reference/statistics.md.
+    """
+
+    by: list[str] = Field(
+        min_length=1,
+        description="Columns whose values together are the key: categorical ones, or the "
+        "scenario's.",
+    )
+    of: list[str] = Field(min_length=1, description="Tasks whose rates are computed.")
+    prior: Positive = Field(
+        20.0,
+        description="How many rows of the global rate a key starts with: rate = (positives + "
+        "prior * global rate) / (rows + prior).",
+    )
+    half_life_days: Positive | None = Field(
+        None, description="Age at which a row counts half. Default: all earlier rows count alike."
+    )
+
+
 class FeaturesConfig(_Section):
     """Which columns the model sees. All come from the log or a joined table."""
 
@@ -139,6 +165,12 @@ class FeaturesConfig(_Section):
         description="Columns read as numbers. Each is embedded by its quantile bucket (missing is "
         "a bucket of its own) and given to the model as a z-score of log1p with a presence mask.",
     )
+    statistics: list[StatisticConfig] = Field(
+        default_factory=list,
+        description="Past-days statistics. Each adds the numeric features `stat:BY:count` and, for "
+        "every task, `stat:BY:TASK:rate`, where BY is `user_id`, `user_id+tab` or, with a "
+        "half-life, `user_id@3d`.",
+    )
     num_buckets: int = Field(32, ge=2, le=1024, description="Quantile buckets per numeric column.")
     transform_graph: Path | None = Field(
         None,
@@ -147,9 +179,21 @@ class FeaturesConfig(_Section):
     )
 
     @property
+    def past_days(self) -> tuple[Statistic, ...]:
+        """The statistics, in the terms of `transforms`."""
+        return tuple(
+            Statistic(tuple(s.by), tuple(s.of), s.prior, s.half_life_days) for s in self.statistics
+        )
+
+    @property
+    def numbers(self) -> list[str]:
+        """Numeric features, in the order of the number matrix: columns, then statistics."""
+        return [*self.numeric, *feature_names(self.past_days)]
+
+    @property
     def fields(self) -> list[str]:
-        """Columns that are embedded, in the order of the key matrix."""
-        return [*self.categorical, *self.numeric]
+        """Features that are embedded, in the order of the key matrix."""
+        return [*self.categorical, *self.numbers]
 
 
 class ScenarioConfig(_Section):
@@ -223,7 +267,6 @@ Width = Annotated[int, Field(ge=1)]
 
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class EmbeddingConfig(_Section):
@@ -516,7 +559,7 @@ def _as_phrase(message: str) -> str:
 
 
 def _cross_check(config: Config) -> list[Problem]:
-    problems = []
+    problems = _check_statistics(config)
     features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):
         problems.append(Problem("features", f"`{name}` twice", "each column once"))
@@ -586,6 +629,44 @@ def _cross_check(config: Config) -> list[Problem]:
             )
         if not 0 <= floor <= 1:
             problems.append(Problem(where, str(floor), "an AUC between 0 and 1"))
+    return problems
+
+
+def _check_statistics(config: Config) -> list[Problem]:
+    problems = []
+    columns = list(dict.fromkeys([*config.features.categorical, config.scenario.column]))
+    seen: dict[tuple[frozenset[str], float | None], int] = {}
+    if config.features.statistics and config.data.train.start == config.data.train.end:
+        problems.append(
+            Problem(
+                "data.train",
+                f"one day, {config.data.train.start}, and features.statistics",
+                "two days or more: nothing is known of the days before the first",
+            )
+        )
+    for i, statistic in enumerate(config.features.statistics):
+        where = f"features.statistics.{i}"
+        for part, names, known, kind in (
+            ("by", statistic.by, columns, "categorical features and the scenario's column"),
+            ("of", statistic.of, list(config.tasks), "tasks"),
+        ):
+            for name in sorted(set(names) - set(known)):
+                problems.append(
+                    Problem(f"{where}.{part}", f"`{name}`", f"{kind}: {', '.join(known)}")
+                )
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                problems.append(Problem(f"{where}.{part}", f"`{name}` twice", "each once"))
+        key = (frozenset(statistic.by), statistic.half_life_days)
+        first = seen.setdefault(key, i)
+        if first < i:
+            problems.append(
+                Problem(
+                    where,
+                    f"the columns and the half-life of features.statistics.{first}",
+                    "statistics that differ in one of them",
+                    "Name the tasks of both in one of them.",
+                )
+            )
     return problems
 
 

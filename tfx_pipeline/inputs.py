@@ -37,6 +37,7 @@ def log_schema(config: Config) -> LogSchema:
             if task.true_probability is not None
         },
         table_keys={name: table.key for name, table in data.tables.items()},
+        statistics=config.features.past_days,
     )
     problems = schema.problems()
     if problems:

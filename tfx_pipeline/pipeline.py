@@ -48,7 +48,7 @@ def create_pipeline(
         config=config.model_dump_json(
             include={
                 "data": True,
-                "features": {"categorical", "numeric"},
+                "features": {"categorical", "numeric", "statistics"},
                 "scenario": True,
                 "tasks": {"__all__": {"label", "true_probability"}},
             }
@@ -107,9 +107,10 @@ def create_pipeline(
         custom_config={
             "config": config.model_dump_json(include=_TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
-            "code": code_version("keras_models", "serving", "tfx_pipeline.run_fn"),
+            "code": code_version("keras_models", "serving", "transforms", "tfx_pipeline.run_fn"),
         },
     )
+    _add_uri(trainer, "feature_state", example_gen.outputs["feature_state"])
     model = trainer.outputs["model"]
 
     # The served signature, on days that neither training nor early stopping saw.
@@ -169,6 +170,13 @@ def create_pipeline(
     )
 
 
+def _add_uri(trainer: tfx.components.Trainer, name: str, channel: tfx.types.BaseChannel) -> None:
+    """Gives the Trainer, which has a fixed set of inputs, one more folder in `custom_config`."""
+    config = trainer.exec_properties["custom_config"].removesuffix("}")
+    uri = channel.future()[0].uri
+    trainer.exec_properties["custom_config"] = f'{config}, "{name}": "' + uri + '"}'
+
+
 _TRAINER_SECTIONS = {"name", "data", "features", "scenario", "tasks", "model", "training"}
 
 
@@ -176,7 +184,7 @@ def preprocessing_config(config: Config) -> dict[str, Any]:
     """What `transforms.preprocessing` needs to know of the config."""
     return {
         "categorical": config.features.categorical,
-        "numeric": config.features.numeric,
+        "numeric": config.features.numbers,
         "num_buckets": config.features.num_buckets,
         "scenario_column": config.scenario.column,
         "day_column": DAY,

@@ -19,6 +19,8 @@ from serving.export import export
 from tfx_pipeline.artifacts import write_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.embedding_config import embedding_config
+from transforms.feature_state import read_state
+from transforms.served_statistics import ServedStatistics
 
 HISTORY_FILE = "history.json"
 """In the ModelRun artifact: the `History` that `fit` returned."""
@@ -28,8 +30,9 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     """Trains on the transformed examples and writes the SavedModel.
 
     Args:
-      fn_args: TFX's; `custom_config` holds `config` (JSON) and `checkpoint_root`, the
-        folder where a killed training finds its checkpoints.
+      fn_args: TFX's; `custom_config` holds `config` (JSON), `checkpoint_root`, the folder where
+        a killed training finds its checkpoints, and `feature_state`, the folder of the state as
+        of the end of the last day.
     """
     config = Config.model_validate_json(fn_args.custom_config["config"])
     _refuse_what_the_device_lacks(config)
@@ -72,6 +75,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         ],
         tasks=list(config.tasks),
         destination=fn_args.serving_model_dir,
+        statistics=ServedStatistics(read_state(fn_args.custom_config["feature_state"])),
     )
     # The model is written: from here on nothing can be resumed.
     tf.io.gfile.rmtree(checkpoint_dir)

@@ -62,7 +62,7 @@ def read_rows(
 
 
 def required_columns(model: tf.Module) -> set[str]:
-    """Columns that a loaded SavedModel of ours reads from a request."""
+    """Columns that a loaded SavedModel of ours reads from an example, statistics among them."""
     columns = model.signatures[REQUEST_COLUMNS]()
     return {name.decode() for kind in columns.values() for name in kind.numpy()}
 

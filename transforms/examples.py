@@ -12,6 +12,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from transforms.enrich import number_column, text_column
 from transforms.log_rows import label_column, true_column
 from transforms.log_schema import LogSchema
+from transforms.statistics import feature_names
 
 SCENARIO = "_scenario"
 """Feature with the scenario's name: one of the values of the config, or `other`."""
@@ -38,7 +39,7 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
     """The features of the examples.
 
     Args:
-      rows: From `prepare_rows`, [B].
+      rows: From `prepare_rows`, with the features of the schema's statistics, [B].
       schema: Their schema.
 
     Returns:
@@ -49,6 +50,8 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
         features[column] = rows.column(text_column(column)).cast(pa.binary())
     for column in schema.numeric:
         features[column] = rows.column(number_column(column)).cast(pa.float32())
+    for name in feature_names(schema.statistics):
+        features[name] = rows.column(name)
     for task in schema.labels:
         features[task] = rows.column(label_column(task))
     for task in schema.true_probabilities:

@@ -1,7 +1,7 @@
 """Logs to examples as one Beam pass.
 
     files -> blocks -> usable rows, by hash of the event key -> one partition at a time:
-    duplicates dropped, examples written
+    duplicates dropped, past-days statistics joined, examples written
 
 Content that cannot be used never raises on a worker: it is tallied, and whoever runs the
 pass judges the tally. A failing disk or network does raise, so that the runner tries again.
@@ -16,9 +16,7 @@ import io
 import json
 import math
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -36,8 +34,10 @@ from transforms.examples import encode, feature_table, scenario_names
 from transforms.log_files import open_file
 from transforms.log_rows import LogFile, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema
+from transforms.past_days import AddPastDays, PastDaysPlan
 from transforms.problems import InputError
 from transforms.readers import Block, parse_block, read_blocks
+from transforms.storage import from_ipc, read_file, renamed_into_place, to_ipc, write_file
 from transforms.tally import Tally, total
 
 PARTITION_BYTES = 128 << 20
@@ -49,8 +49,6 @@ _COMPRESSION_LEVEL = 1
 """Examples repeat their features' names, so the quickest level already shrinks them tenfold."""
 
 _COLUMNS = b"columns"
-
-_IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,9 @@ class Plan:
       examples: Folder that gets `Split-<name>/data_tfrecord-*.gz`.
       rejected: Folder that gets `*.parquet` with the rows that cannot be used.
       tally: File that gets the tally.
+      state: Folder that gets the feature state as of the end of the last day.
       scratch: Folder for files that are being written.
+      start: Folder of the feature state of an earlier day, for statistics to count on from.
     """
 
     files: tuple[LogFile, ...]
@@ -77,7 +77,22 @@ class Plan:
     examples: str
     rejected: str
     tally: str
+    state: str
     scratch: str
+    start: str | None = None
+
+    def past_days(self) -> PastDaysPlan:
+        """The part of it that is about statistics."""
+        days = sorted(self.splits.days)
+        return PastDaysPlan(
+            statistics=self.schema.statistics,
+            first_day=days[0].toordinal(),
+            last_day=days[-1].toordinal(),
+            shards=self.partitions,
+            state=self.state,
+            scratch=self.scratch,
+            start=self.start,
+        )
 
 
 def partition_count(sizes: Mapping[str, int]) -> int:
@@ -95,7 +110,7 @@ def save_tables(tables: Mapping[str, SideTable], folder: str) -> None:
     for name, table in tables.items():
         metadata = {_COLUMNS: json.dumps(table.columns)}
         rows = table.rows.replace_schema_metadata(metadata)
-        _write(os.path.join(folder, f"{name}.arrow"), _to_ipc(rows))
+        write_file(os.path.join(folder, f"{name}.arrow"), to_ipc(rows))
 
 
 @beam.typehints.with_input_types(beam.Pipeline)
@@ -121,9 +136,15 @@ class Ingest(beam.PTransform):
             | "PrepareRows"
             >> beam.ParDo(_PrepareRows(plan)).with_outputs("rejected", "tally", main="rows")
         )
-        written = (
+        kept = (
             _keyed(prepared.rows, "Rows")
             | "GroupByEventKey" >> beam.GroupByKey()
+            | "DropDuplicates"
+            >> beam.ParDo(_DropDuplicates(plan)).with_outputs("tally", main="rows")
+        )
+        written = (
+            _keyed(kept.rows, "Kept")
+            | "PastDays" >> AddPastDays(plan.past_days())
             | "WriteExamples" >> beam.ParDo(_WriteExamples(plan))
         )
         rejected = (
@@ -132,7 +153,7 @@ class Ingest(beam.PTransform):
             | "WriteRejected" >> beam.ParDo(_WriteRejected(plan))
         )
         return (
-            (read.tally, prepared.tally, written, rejected)
+            (read.tally, prepared.tally, kept.tally, written, rejected)
             | "Tallies" >> beam.Flatten()
             | "Total" >> beam.CombineGlobally(total)
             | "WriteTally" >> beam.Map(_write_tally, plan)
@@ -179,7 +200,7 @@ class _PrepareRows(beam.DoFn):
         done = prepare_rows(raw, file, plan.schema, plan.splits, self.tables.by_name)
         yield beam.pvalue.TaggedOutput("tally", done.tally)
         if done.rejected.num_rows:
-            yield beam.pvalue.TaggedOutput("rejected", (file.index, _to_ipc(done.rejected)))
+            yield beam.pvalue.TaggedOutput("rejected", (file.index, to_ipc(done.rejected)))
         if done.rows is not None:
             yield from _by_partition(done.rows, plan.partitions)
 
@@ -190,8 +211,7 @@ class _Tables:
     def __init__(self, plan: Plan):
         self.by_name = {}
         for name in plan.schema.table_keys:
-            with tf.io.gfile.GFile(os.path.join(plan.tables, f"{name}.arrow"), "rb") as file:
-                rows = _from_ipc(file.read())
+            rows = from_ipc(read_file(os.path.join(plan.tables, f"{name}.arrow")))
             columns = tuple(json.loads(rows.schema.metadata[_COLUMNS]))
             self.by_name[name] = SideTable(rows.combine_chunks(), columns)
 
@@ -203,23 +223,40 @@ def _by_partition(rows: pa.Table, partitions: int) -> Iterator[tuple[int, bytes]
     sizes = np.bincount(target.astype(np.int64), minlength=partitions)
     for partition, (size, end) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
         if size:
-            yield partition, _to_ipc(rows.slice(end - size, size))
+            yield partition, to_ipc(rows.slice(end - size, size))
 
 
-class _WriteExamples(beam.DoFn):
-    """Drops the duplicates of a partition and writes its share of every split."""
+class _DropDuplicates(beam.DoFn):
+    """Drops the duplicates of a partition."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Tally]:
+    def process(
+        self, element: tuple[int, Iterable[bytes]]
+    ) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
         partition, parts = element
-        plan = self.plan
         tally = Tally()
-        rows = _without_duplicates(pa.concat_tables(map(_from_ipc, parts)), plan.schema, tally)
+        schema = self.plan.schema
+        rows = _without_duplicates(pa.concat_tables(map(from_ipc, parts)), schema, tally)
         # By hash of the event key: shuffled, and in the same order in every run.
         rows = rows.take(pa.array(np.argsort(rows.column("key_hash").to_numpy(), kind="stable")))
-        _count_kept(rows, plan.schema, tally)
+        _count_kept(rows, schema, tally)
+        yield beam.pvalue.TaggedOutput("tally", tally)
+        yield partition, to_ipc(rows)
+
+
+class _WriteExamples(beam.DoFn):
+    """Writes a partition's share of every split."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def process(self, element: tuple[int, bytes]) -> Iterator[Tally]:
+        partition, data = element
+        plan = self.plan
+        tally = Tally()
+        rows = from_ipc(data)
         splits = plan.splits.of(rows.column("day").to_numpy())
         for i, name in enumerate(plan.splits.names):
             share = rows.filter(pa.array(splits == i))
@@ -227,7 +264,7 @@ class _WriteExamples(beam.DoFn):
             if share.num_rows:
                 file = f"data_tfrecord-{partition:05d}-of-{plan.partitions:05d}.gz"
                 path = os.path.join(plan.examples, f"Split-{name}", file)
-                with _renamed_into_place(path, plan.scratch) as draft:
+                with renamed_into_place(path, plan.scratch) as draft:
                     _write_records(feature_table(share, plan.schema), draft)
         yield tally
 
@@ -268,43 +305,16 @@ class _WriteRejected(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Tally]:
         file, parts = element
-        rows = pa.concat_tables(map(_from_ipc, parts)).sort_by("row")
+        rows = pa.concat_tables(map(from_ipc, parts)).sort_by("row")
         path = os.path.join(self.plan.rejected, f"{file:05d}.parquet")
         sink = io.BytesIO()
         pq.write_table(rows, sink)
-        with _renamed_into_place(path, self.plan.scratch) as draft:
-            _write(draft, sink.getvalue())
+        with renamed_into_place(path, self.plan.scratch) as draft:
+            write_file(draft, sink.getvalue())
         yield Tally()
 
 
 def _write_tally(tally: Tally, plan: Plan) -> str:
-    with _renamed_into_place(plan.tally, plan.scratch) as draft:
-        _write(draft, tally.to_json().encode())
+    with renamed_into_place(plan.tally, plan.scratch) as draft:
+        write_file(draft, tally.to_json().encode())
     return plan.tally
-
-
-@contextmanager
-def _renamed_into_place(path: str, scratch: str) -> Iterator[str]:
-    """Gives a name to write to; when the block ends well, the file gets its real one."""
-    # Not beside its place: readers of a split take every file of its folder.
-    draft = os.path.join(scratch, uuid.uuid4().hex)
-    tf.io.gfile.makedirs(scratch)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    yield draft
-    tf.io.gfile.rename(draft, path, overwrite=True)
-
-
-def _write(path: str, data: bytes) -> None:
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(data)
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=_IPC) as writer:
-        writer.write_table(table.combine_chunks())
-    return sink.getvalue().to_pybytes()
-
-
-def _from_ipc(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()

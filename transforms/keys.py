@@ -49,6 +49,18 @@ def bucket_keys(fields: Sequence[str], buckets: tf.Tensor, num_buckets: int) -> 
     return tf.gather(keys, buckets + offsets[tf.newaxis, :])
 
 
-def _fingerprint(texts: tf.Tensor) -> tf.Tensor:
-    """FarmHash fingerprints of the rows of a string [R, n]: int64 [R]."""
-    return tf.bitcast(tf.fingerprint(texts), tf.int64)
+def joint_keys(keys: tf.Tensor) -> tf.Tensor:
+    """One key for what the keys of several fields say together.
+
+    Args:
+      keys: int64 [B, F], F >= 1.
+
+    Returns:
+      int64 [B].
+    """
+    return _fingerprint(keys)
+
+
+def _fingerprint(rows: tf.Tensor) -> tf.Tensor:
+    """FarmHash fingerprints of the rows of a string or int64 [R, n]: int64 [R]."""
+    return tf.bitcast(tf.fingerprint(rows), tf.int64)

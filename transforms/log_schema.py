@@ -9,9 +9,10 @@ from functools import cached_property
 
 from transforms.labels import parse_expression
 from transforms.problems import Problem
+from transforms.statistics import PREFIX, Statistic
 
-RESERVED_PREFIX = "_"
-"""Features of our own making start with it: `_scenario`, `_true_<task>`."""
+RESERVED_PREFIXES = ("_", PREFIX)
+"""Features of our own making start with one: `_scenario`, `_true_<task>`, statistics."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class LogSchema:
       labels: Label expression of every task.
       true_probabilities: Column of the true probability, for tasks where it is known.
       table_keys: Key column of every joined table.
+      statistics: Past-days statistics, by categorical features and the scenario.
     """
 
     categorical: tuple[str, ...]
@@ -48,6 +50,7 @@ class LogSchema:
     labels: Mapping[str, str]
     true_probabilities: Mapping[str, str]
     table_keys: Mapping[str, str]
+    statistics: tuple[Statistic, ...] = ()
 
     @cached_property
     def text_columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -58,6 +61,7 @@ class LogSchema:
         uses += [(column, "data.event_key") for column in self.event_key]
         if self.day_column is not None:
             uses.append((self.day_column, "data.day.column"))
+        uses += [(column, "features.statistics") for s in self.statistics for column in s.by]
         uses += [(key, f"data.tables.{table}.key") for table, key in self.table_keys.items()]
         for task, text in self.labels.items():
             columns = sorted(parse_expression(text).text_columns)
@@ -114,12 +118,13 @@ class LogSchema:
                     )
                 )
         for column in (*self.categorical, *self.numeric, self.scenario, self.user):
-            if column.startswith(RESERVED_PREFIX):
+            if column.startswith(RESERVED_PREFIXES):
                 found.append(
                     Problem(
                         self.uses[column][0],
                         f"`{column}`",
-                        f"a name that does not start with `{RESERVED_PREFIX}`: such names are kept "
+                        "a name that does not start with "
+                        f"{' or '.join(f'`{p}`' for p in RESERVED_PREFIXES)}: such names are kept "
                         "for columns of our own",
                     )
                 )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from transforms.bucketize import log_z_scores, quantile_bucket
 from transforms.keys import bucket_keys, categorical_keys
+from transforms.sparse import first_values
 
 
 def preprocessing_fn(
@@ -22,12 +23,12 @@ def preprocessing_fn(
 
     Args:
       inputs: Raw features by name, each a `tf.SparseTensor` [B, <= 1] as parsed from examples.
-      custom_config: `categorical` and `numeric` (column names), `num_buckets`,
+      custom_config: `categorical` and `numeric` (names of features), `num_buckets`,
         `scenario_column`, `scenarios` (names, the last one takes all others), `day_column` (an
         ordinal) and `tasks`.
 
     Returns:
-      `keys` int64 [B, F] with F = categorical columns, then numeric columns by bucket;
+      `keys` int64 [B, F] with F = categorical features, then numeric ones by bucket;
       `numbers` float32 [B, 2N], N z-scores, then N presence masks;
       `scenario` int64 [B], the position in `scenarios`;
       `day` int64 [B], the day of each row as an ordinal;
@@ -37,7 +38,7 @@ def preprocessing_fn(
     numeric: Sequence[str] = custom_config["numeric"]
     num_buckets: int = custom_config["num_buckets"]
 
-    texts = [_dense(inputs[name], "") for name in categorical]
+    texts = [first_values(inputs[name], "") for name in categorical]
     keys = [
         categorical_keys(
             categorical,
@@ -47,10 +48,11 @@ def preprocessing_fn(
     ]
     wide = tf.zeros([tf.shape(texts[0][0])[0], 0], tf.float32)
     if numeric:
-        numbers = [_dense(inputs[name], 0.0) for name in numeric]
+        numbers = [first_values(inputs[name], 0.0) for name in numeric]
         buckets = [
-            quantile_bucket(values, present, num_buckets, f"{name}_quantiles")
-            for name, (values, present) in zip(numeric, numbers, strict=True)
+            # By position, for a name in a graph may not hold what a feature's may.
+            quantile_bucket(values, present, num_buckets, f"quantiles_{i}")
+            for i, (values, present) in enumerate(numbers)
         ]
         keys.append(bucket_keys(numeric, tf.stack(buckets, axis=1), num_buckets))
         present = tf.stack([present for _, present in numbers], axis=1)
@@ -59,13 +61,15 @@ def preprocessing_fn(
         )
         wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)
 
-    scenario, _ = _dense(inputs[custom_config["scenario_column"]], "")
-    labels = [tf.cast(_dense(inputs[task], 0)[0], tf.float32) for task in custom_config["tasks"]]
+    scenario, _ = first_values(inputs[custom_config["scenario_column"]], "")
+    labels = [
+        tf.cast(first_values(inputs[task], 0)[0], tf.float32) for task in custom_config["tasks"]
+    ]
     return {
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
         "scenario": _scenario_id(scenario, custom_config["scenarios"]),
-        "day": _dense(inputs[custom_config["day_column"]], 0)[0],
+        "day": first_values(inputs[custom_config["day_column"]], 0)[0],
         "labels": tf.stack(labels, axis=1),
     }
 
@@ -76,16 +80,3 @@ def _scenario_id(values: tf.Tensor, scenarios: Sequence[str]) -> tf.Tensor:
     position = tf.argmax(tf.cast(is_listed, tf.int32), axis=1)
     last = tf.constant(len(scenarios) - 1, tf.int64)
     return tf.where(tf.reduce_any(is_listed, axis=1), position, last)
-
-
-def _dense(feature: tf.SparseTensor, default: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """First value of each row, and whether there is one: ([B], bool [B])."""
-    # A batch in which every row lacks the feature has a second dimension of 0.
-    shape = tf.stack([feature.dense_shape[0], tf.maximum(feature.dense_shape[1], 1)])
-    widened = tf.SparseTensor(feature.indices, feature.values, shape)
-    default = tf.constant(default, feature.dtype)
-    present = tf.SparseTensor(feature.indices, tf.ones_like(feature.values, tf.bool), shape)
-    return (
-        tf.sparse.to_dense(widened, default)[:, 0],
-        tf.sparse.to_dense(present, False)[:, 0],
-    )

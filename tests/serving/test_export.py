@@ -128,6 +128,62 @@ def test_the_model_names_its_columns(loaded: Any) -> None:
     assert columns["numeric"].numpy().tolist() == [b"duration_s"]
 
 
+class Looked(tf.Module):
+    """Statistics of a toy kind: `duration_s` is 20 where an example does not carry it."""
+
+    names = ("duration_s",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = tf.Variable(20.0)
+
+    def __call__(self, features: dict[str, Any]) -> dict[str, Any]:
+        carried = tf.sparse.to_dense(features["duration_s"], -1.0)
+        # Rows of a batch in which none carries it have no column at all.
+        carried = tf.pad(carried, [[0, 0], [0, 1]], constant_values=-1.0)[:, :1]
+        filled = tf.where(carried < 0, self.value, carried)
+        return {**features, "duration_s": tf.sparse.from_dense(filled)}
+
+
+def test_statistics_are_looked_up_unless_an_example_carries_them(
+    ranker: Any,
+    transform_output: Any,
+    parse_rows: Any,
+    log_rows: Any,
+    as_examples: Any,
+    tmp_path: Path,
+) -> None:
+    columns = ["user_id", "item_id", "tab"]
+    path = str(tmp_path / "model")
+    export(ranker, transform_output, columns, TASKS, path, statistics=Looked())
+    loaded = tf.saved_model.load(path)
+    filled = [{**row, "duration_s": row["duration_s"] or 20.0} for row in log_rows]
+    bare = [{name: row[name] for name in columns} for row in log_rows]
+    for rows, meant in (
+        (log_rows, filled),
+        (bare, [{**row, "duration_s": 20.0} for row in bare]),
+    ):
+        scores = loaded.signatures["serving_default"](examples=tf.constant(as_examples(rows)))
+        expected = tf.sigmoid(ranker(parse_rows(meant))).numpy()
+        for column, task in enumerate(TASKS):
+            np.testing.assert_allclose(scores[task], expected[:, column], rtol=0, atol=1e-6)
+    named = loaded.signatures["request_columns"]()
+    assert {kind: names.numpy().tolist() for kind, names in named.items()} == {
+        "text": [b"user_id", b"item_id", b"tab"],
+        "numeric": [],
+        "statistics": [b"duration_s"],
+    }
+
+
+def test_a_statistic_that_the_transform_graph_does_not_take(
+    ranker: Any, transform_output: Any, tmp_path: Path
+) -> None:
+    unknown = Looked()
+    unknown.names = ("age_s",)
+    with pytest.raises(ValueError, match="found age_s; expected raw features of the .* duration_s"):
+        export(ranker, transform_output, FEATURES, TASKS, str(tmp_path / "m"), statistics=unknown)
+
+
 def foreign_ops(graph: GraphDef) -> set[str]:
     """Ops of a graph and its functions that TensorFlow's wheel does not bring.
 

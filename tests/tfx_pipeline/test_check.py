@@ -67,7 +67,7 @@ def test_good_data(logs):
     assert result.warnings == ()
     assert result.summary == (
         "files: 3 of the log, 1 of joined tables; rows read: 120, all there are",
-        "columns: 8, with 3 categorical and 1 numeric features",
+        "columns: 8, with 3 categorical and 1 numeric features; statistics of past days: 0",
         "scenarios: feed 25.0%, search 75.0%, other (0 values) 0.0%",
         "positives: click 50.00%, long 60.00%",
     )

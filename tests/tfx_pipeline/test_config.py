@@ -69,6 +69,23 @@ def test_defaults_and_short_forms(tmp_path: Path) -> None:
     assert config.scenario.names == ["1", "0", "other"]
 
 
+def test_statistics_are_numeric_features(tmp_path: Path) -> None:
+    statistics = [
+        {"by": ["user"], "of": ["click"]},
+        {"by": ["user", "tab"], "of": ["click"], "half_life_days": 3},
+    ]
+    names = [
+        *("stat:user:count", "stat:user:click:rate"),
+        *("stat:user+tab@3d:count", "stat:user+tab@3d:click:rate"),
+    ]
+    features = {"features.numeric": ["age"], "features.statistics": statistics}
+    config = load_config(
+        write(tmp_path, {**features, "model.embedding.dims": {"stat:user:click:rate": 4}})
+    )
+    assert config.features.numbers == ["age", *names]
+    assert config.features.fields == ["user", "tab", "age", *names]
+
+
 def test_json_round_trip(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
     assert type(config).model_validate_json(config.model_dump_json()) == config
@@ -129,6 +146,46 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
             {"model.embedding.dims": {"tub": 4}},
             "model.embedding.dims",
             "`tub`, which is no feature",
+        ),
+        (
+            {"features.statistics": [{"by": ["tab"], "of": ["clik"]}]},
+            "features.statistics.0.of",
+            "found `clik`; expected tasks: click",
+        ),
+        (
+            {"features.statistics": [{"by": ["item"], "of": ["click"]}]},
+            "features.statistics.0.by",
+            "found `item`; expected categorical features and the scenario's column: user, tab",
+        ),
+        (
+            {"features.statistics": [{"by": ["tab", "tab"], "of": ["click"]}]},
+            "features.statistics.0.by",
+            "`tab` twice",
+        ),
+        (
+            {
+                "features.statistics": [{"by": ["tab"], "of": ["click"]}],
+                "data.train": "2024-01-03",
+            },
+            "data.train",
+            "one day, 2024-01-03, and features.statistics",
+        ),
+        ({"features.statistics": [{"by": [], "of": ["click"]}]}, "features.statistics.0.by", "1"),
+        (
+            {"features.statistics": [{"by": ["tab"], "of": ["click"], "prior": 0}]},
+            "features.statistics.0.prior",
+            "greater than 0",
+        ),
+        (
+            {
+                "features.statistics": [
+                    {"by": ["tab", "user"], "of": ["click"]},
+                    {"by": ["tab", "user"], "of": ["click"], "half_life_days": 2},
+                    {"by": ["user", "tab"], "of": ["click"], "half_life_days": 2, "prior": 5},
+                ]
+            },
+            "features.statistics.2",
+            "the columns and the half-life of features.statistics.1",
         ),
         ({"gate.auc_floors": {"clik": 0.6}}, "gate.auc_floors.clik", "no such task"),
         ({"gate.auc_floors": {"click/9": 0.6}}, "gate.auc_floors.click/9", "no such task"),

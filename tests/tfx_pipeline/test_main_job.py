@@ -167,6 +167,50 @@ def test_the_evaluators_own_scores_equal_the_fresh_process(job: Path) -> None:
         np.testing.assert_allclose(fresh[task], values.numpy(), atol=1e-6, rtol=0)
 
 
+def test_a_request_gets_the_statistics_as_of_the_end_of_the_last_day(job: Path) -> None:
+    import tensorflow as tf
+
+    from serving.cpp_loader import run_in_fresh_process
+    from transforms.feature_state import read_state
+    from transforms.served_statistics import ServedStatistics
+
+    (folder,) = glob.glob(str(job / "work/pipeline/LogExampleGen/feature_state/*"))
+    state = read_state(folder)
+    assert datetime.date.fromordinal(state.last_day) == datetime.date(2024, 1, 7)
+    statistics = ServedStatistics(state)
+    by = {column for statistic in state.statistics for column in statistic.by}
+    spec = {column: tf.io.VarLenFeature(tf.string) for column in by}
+    spec |= {name: tf.io.VarLenFeature(tf.float32) for name in statistics.names}
+
+    carrying = eval_examples(job)[:200]
+    asking = [_without(record, statistics.names) for record in carrying]
+    looked_up = statistics(tf.io.parse_example(asking, spec))
+    told = [tf.train.Example.FromString(record) for record in asking]
+    for name in statistics.names:
+        values = tf.sparse.to_dense(looked_up[name])[:, 0].numpy()
+        for example, value in zip(told, values, strict=True):
+            example.features.feature[name].float_list.value.append(value)
+
+    version = job / "work/serving/simulated" / str(summary_of(job)["pushed_version"])
+    scores = run_in_fresh_process(version, asking)
+    for task, expected in run_in_fresh_process(
+        version, [example.SerializeToString() for example in told]
+    ).items():
+        np.testing.assert_allclose(scores[task], expected, atol=1e-6, rtol=0)
+    # On their own day the last day's rows did not count yet.
+    then = run_in_fresh_process(version, carrying)
+    assert np.abs(scores["click"] - then["click"]).mean() > 1e-4
+
+
+def _without(record: bytes, names: tuple[str, ...]) -> bytes:
+    import tensorflow as tf
+
+    example = tf.train.Example.FromString(record)
+    for name in names:
+        del example.features.feature[name]
+    return example.SerializeToString()
+
+
 def test_the_report_stands_alone(job: Path) -> None:
     page = (job / "work/report/index.html").read_text()
     assert "Blessed" in page and "<svg" in page and "profile_enter" in page

@@ -51,6 +51,7 @@ def _run(folder, out, schema, splits, partitions):
         examples=str(out / "examples"),
         rejected=str(out / "rejected"),
         tally=str(out / "tally.json"),
+        state=str(out / "state"),
         scratch=str(out / "scratch"),
     )
     save_tables({"items": table}, plan.tables)

@@ -13,9 +13,12 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from transforms.preprocessing import preprocessing_fn
 
+CONSTANT = "stat:user_id+tab@1.5d:share, in %"
+"""A name that TensorFlow would take for no scope."""
+
 CONFIG = {
     "categorical": ["user_id", "tab"],
-    "numeric": ["age", "never", "constant"],
+    "numeric": ["age", "never", CONSTANT],
     "num_buckets": 4,
     "scenario_column": "tab",
     "day_column": "_day",
@@ -27,7 +30,7 @@ SPEC = {
     "tab": tf.io.VarLenFeature(tf.string),
     "age": tf.io.VarLenFeature(tf.float32),
     "never": tf.io.VarLenFeature(tf.float32),
-    "constant": tf.io.VarLenFeature(tf.float32),
+    CONSTANT: tf.io.VarLenFeature(tf.float32),
     "click": tf.io.VarLenFeature(tf.int64),
     "like": tf.io.VarLenFeature(tf.int64),
     "_day": tf.io.VarLenFeature(tf.int64),
@@ -39,7 +42,7 @@ ROWS: list[dict[str, Any]] = [
         "tab": [b"1", b"0", b"7"][i % 3 : i % 3 + 1],
         "age": [age],
         "never": [],
-        "constant": [0.1],
+        CONSTANT: [0.1],
         "click": [i % 2],
         "like": [0],
         "_day": [738_000 + i],
@@ -51,7 +54,7 @@ ROWS: list[dict[str, Any]] = [
         "tab": [b"0"],
         "age": [],
         "never": [],
-        "constant": [0.1],
+        CONSTANT: [0.1],
         "click": [1],
         "like": [1],
         "_day": [738_012],
@@ -162,7 +165,7 @@ def test_a_column_that_is_always_missing_is_finite(fitted: dict[str, Any]) -> No
 def test_columns_that_training_never_had_or_never_saw_vary_have_no_scale(
     graph_dir: str, fitted: dict[str, Any]
 ) -> None:
-    rows = [{"user_id": [], "tab": [], "never": [3.0], "constant": [1e6]}]
+    rows = [{"user_id": [], "tab": [], "never": [3.0], CONSTANT: [1e6]}]
     out = apply(graph_dir, rows, labels=False)
     assert out["numbers"].tolist() == [[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
     assert fitted["numbers"][:, 2].tolist() == [0.0] * len(ROWS)

@@ -150,14 +150,14 @@ def judge_comparability(required: set[str], config: Config) -> list[dict[str, An
     """A failure if the last pushed version reads columns that the examples no longer hold.
 
     It would be scored as if they were missing, and a fall below what it really reaches
-    would pass. `max_auc_drop: 1` gives up the comparison.
+    would pass; a statistic it would look up in its own tables, which may hold the very rows.
+    `max_auc_drop: 1` gives up the comparison.
 
     Args:
       required: Columns that the last pushed version reads.
       config: The run's config.
     """
-    features = config.features
-    held = {*features.categorical, *features.numeric, config.scenario.column, config.data.user}
+    held = {*config.features.fields, config.scenario.column, config.data.user}
     missing = sorted(required - held)
     if not missing:
         return []

@@ -12,7 +12,7 @@ from tfx.v1.dsl.components import BeamComponentParameter, OutputArtifact, Parame
 from tfx.v1.dsl.io import fileio
 from tfx.v1.types.standard_artifacts import Examples
 
-from tfx_pipeline.artifacts import IngestReport, publish, write_json
+from tfx_pipeline.artifacts import FeatureState, IngestReport, publish, write_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.enrich import load_side_table
@@ -36,17 +36,19 @@ _EPOCH = 719_163  # date(1970, 1, 1).toordinal(): TFX numbers daily spans from t
 def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     examples: OutputArtifact[Examples],
     ingest_report: OutputArtifact[IngestReport],
+    feature_state: OutputArtifact[FeatureState],
     config: Parameter[str],
     inputs: Parameter[str],
     code: Parameter[str],
     rejected_dir: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Reads, joins, labels, deduplicates and splits logs, in one pass on Beam.
+    """Reads, joins, labels, deduplicates, counts and splits logs, in one pass on Beam.
 
     Args:
       examples: Splits `train`, `valid` and `eval`, gzipped TFRecords of tf.Examples.
       ingest_report: `counts.json`, and the rows that cannot be used under `rejected/`.
+      feature_state: What later days and the server need to know of these.
       config: The sections `data`, `features`, `scenario` and `tasks`, as JSON.
       inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
       code: Version of the code, so that the cache notices a changed program.
@@ -75,6 +77,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         examples=examples.uri,
         rejected=os.path.join(ingest_report.uri, "rejected"),
         tally=os.path.join(scratch, "tally.json"),
+        state=feature_state.uri,
         scratch=os.path.join(scratch, "drafts"),
     )
     save_tables(tables, plan.tables)

@@ -156,8 +156,11 @@ def test_interval_equals_hanley_and_mcneils_worked_example() -> None:
 
 
 def test_a_last_version_that_reads_more_columns_cannot_be_compared() -> None:
-    config = load_config(Path(__file__).resolve().parents[3] / "configs" / "simulated.yaml")
-    known = {*config.features.categorical, *config.features.numeric}
+    config = load_config(
+        Path(__file__).resolve().parents[3] / "configs" / "simulated.yaml",
+        ["features.statistics=[{by: [item_id], of: [like]}]"],
+    )
+    known = {*config.features.categorical, *config.features.numeric, "stat:item_id:like:rate"}
     assert judge_comparability(known, config) == []
     (failure,) = judge_comparability({*known, "gone", "away"}, config)
     assert failure["kind"] == "not_comparable" and "reads away, gone;" in failure["why"]

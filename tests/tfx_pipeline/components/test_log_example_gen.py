@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import shutil
@@ -16,9 +17,10 @@ import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from tfx import v1 as tfx
 
-from tfx_pipeline.artifacts import IngestReport
+from tfx_pipeline.artifacts import FeatureState, IngestReport
 from tfx_pipeline.components.log_example_gen import LogExampleGen, fingerprint_inputs
 from tfx_pipeline.config import Config, load_config
+from transforms.feature_state import read_shard, read_state
 from transforms.problems import InputError
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -36,7 +38,10 @@ data:
   train: 2024-01-01
   valid: 2024-01-02
   eval: 2024-01-03
-features: {categorical: [user_id, item_id, author], numeric: [play_ms]}
+features:
+  categorical: [user_id, item_id, author]
+  numeric: [play_ms]
+  statistics: [{by: [item_id, tab], of: [click], prior: 10}]
 scenario: {column: tab, values: [feed]}
 tasks: {click: {label: is_click == 1}, long: {label: play_ms > duration}}
 """
@@ -83,9 +88,12 @@ def run(settings: Config, out, keep=("data", "features", "scenario", "tasks")):
     examples.uri = str(out / "examples")
     report = IngestReport()
     report.uri = str(out / "report")
+    state = FeatureState()
+    state.uri = str(out / "state")
     LogExampleGen.test_call(
         examples=examples,
         ingest_report=report,
+        feature_state=state,
         config=settings.model_dump_json(include=set(keep)),
         inputs=fingerprint_inputs(settings),
         code="1",
@@ -144,11 +152,30 @@ def test_what_it_leaves(logs, tmp_path):
     )
     assert set(row) == {
         *("user_id", "item_id", "author", "play_ms", "tab", "click", "long"),
-        "_scenario",
+        *("_scenario", "_day", "stat:item_id+tab:count", "stat:item_id+tab:click:rate"),
     }
     assert row["author"].bytes_list.value == [b"a0"]
     assert row["play_ms"].float_list.value == [0.5]
     assert (row["click"].int64_list.value, row["long"].int64_list.value) == ([0], [1])
+
+
+def test_statistics_and_the_state(logs, tmp_path):
+    examples, _ = run(config(logs, data__max_rejected_fraction=0.5), tmp_path)
+
+    # A day has 8 rows of each of 4 items, 4 of them clicked.
+    for split, count, rate in (("train", 0, []), ("valid", 8, [0.5]), ("eval", 16, [0.5])):
+        for row in read_examples(examples, split):
+            assert row["stat:item_id+tab:count"].float_list.value == [count]
+            assert row["stat:item_id+tab:click:rate"].float_list.value == rate
+    state = read_state(str(tmp_path / "state"))
+    assert state.last_day == datetime.date(2024, 1, 3).toordinal()
+    (statistic,) = state.statistics
+    assert (statistic.by, statistic.of, statistic.prior) == (("item_id", "tab"), ("click",), 10)
+    assert state.totals[0].tolist() == [96, 48]
+    (shard,) = state.shards(statistic)
+    sums = read_shard(shard)
+    assert sums.column_names == ["key", "count", "positives:click"]
+    assert (sums["count"].to_pylist(), sums["positives:click"].to_pylist()) == ([24] * 4, [12] * 4)
 
 
 @pytest.mark.e2e
@@ -194,8 +221,13 @@ def test_the_same_input_gives_the_same_output(logs, tmp_path):
         rows = read_examples(first, split)
         assert len(rows) == 32
         assert rows == read_examples(second, split)
-    files = sorted((tmp_path / "a" / "report").rglob("*.*"))
-    assert [f.name for f in files] == ["counts.json", *(f"0000{i}.parquet" for i in range(3))]
+    files = [
+        f for kind in ("report", "state") for f in sorted((tmp_path / "a" / kind).rglob("*.*"))
+    ]
+    assert [f.name for f in files] == [
+        *("counts.json", "00000.parquet", "00001.parquet", "00002.parquet"),
+        *("state.json", "000-00000-of-00001.parquet"),
+    ]
     for file in files:
         again = tmp_path / "b" / file.relative_to(tmp_path / "a")
         assert again.read_bytes() == file.read_bytes(), file

@@ -1,0 +1,103 @@
+"""Statistics in the Beam pass, against a plain Python that sees one row at a time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transforms.feature_state import read_state
+from transforms.problems import InputError
+from transforms.statistics import Statistic, feature_names
+
+from . import past_logs
+
+NAMES = feature_names(past_logs.STATISTICS)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return past_logs.draw(seed=1)
+
+
+@pytest.fixture(scope="module")
+def whole(rows, tmp_path_factory):
+    """Folder of an ingestion of all days, and the features that it gave."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, past_logs.ingest(folder, rows)
+
+
+def statistics_of(features):
+    return {name: features[name] for name in NAMES}
+
+
+def test_they_are_those_of_strictly_earlier_days(rows, whole):
+    _, found = whole
+    assert len(found) == len(rows)
+    missing = 0
+    for row in rows:
+        for name, value in past_logs.expected(rows, row).items():
+            feature = found[row["serial"]][name]
+            missing += feature is None
+            assert feature == (None if value is None else pytest.approx(value, rel=1e-6)), name
+    first_day = sum(row["day"] == 0 for row in rows)
+    assert missing == first_day * sum(name.endswith("rate") for name in NAMES) > 0
+
+
+def test_a_label_changes_nothing_on_its_day_or_before(rows, whole, tmp_path):
+    day = 2
+    flipped = [
+        {**row, "click": 1 - row["click"], "long": 1 - row["long"]} if row["day"] == day else row
+        for row in rows
+    ]
+    after = past_logs.ingest(tmp_path, flipped)
+    changed = {
+        row["day"]
+        for row in rows
+        if statistics_of(after[row["serial"]]) != statistics_of(whole[1][row["serial"]])
+    }
+    assert changed == {row["day"] for row in rows if row["day"] > day}
+
+
+def test_partitions_and_file_order_change_nothing(rows, whole, tmp_path):
+    folder, found = whole
+    assert past_logs.ingest(tmp_path, rows[::-1], partitions=1) == found
+    assert past_logs.sums(tmp_path) == past_logs.sums(folder)
+    manifests = [(f / "state" / "state.json").read_bytes() for f in (folder, tmp_path)]
+    assert manifests[0] == manifests[1]
+
+
+def test_the_state_goes_on_where_it_was_left(rows, whole, tmp_path):
+    folder, found = whole
+    past_logs.ingest(tmp_path / "1", rows, days=(0, 1), partitions=2)
+    state = tmp_path / "1" / "state"
+    then = past_logs.ingest(tmp_path / "2", rows, days=(2, 4), partitions=5, start=state)
+    assert then == {row["serial"]: found[row["serial"]] for row in rows if row["day"] >= 2}
+    assert past_logs.sums(tmp_path / "2") == past_logs.sums(folder)
+    manifests = [(f / "state" / "state.json").read_bytes() for f in (folder, tmp_path / "2")]
+    assert manifests[0] == manifests[1]
+
+
+def test_a_state_that_cannot_be_gone_on_from(rows, whole, tmp_path):
+    folder, _ = whole
+    with pytest.raises(ValueError, match="expected one before day"):
+        past_logs.ingest(tmp_path / "1", rows, days=(4, 4), start=folder / "state")
+    others = (Statistic(("user",), ("click",), 20.0),)
+    with pytest.raises(ValueError, match="found the statistics .*author"):
+        past_logs.ingest(
+            tmp_path / "2", rows, days=(5, 5), start=folder / "state", statistics=others
+        )
+
+
+def test_a_state_of_another_format(whole, tmp_path):
+    manifest = json.loads((whole[0] / "state" / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(InputError, match="found a feature state of format 2; expected format 1"):
+        read_state(str(tmp_path))
+
+
+def test_without_statistics_the_state_is_a_day(rows, tmp_path):
+    found = past_logs.ingest(tmp_path, rows, statistics=())
+    assert not any(name.startswith("stat:") for features in found.values() for name in features)
+    state = read_state(str(tmp_path / "state"))
+    assert (state.statistics, state.last_day) == ((), past_logs.FIRST_DAY + 4)

@@ -1,0 +1,84 @@
+"""Past-days statistics inside a SavedModel: tables as of the end of the last day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from transforms.feature_state import FeatureState, read_shard
+from transforms.keys import categorical_keys, joint_keys
+from transforms.sparse import first_values, one_each
+from transforms.statistics import Statistic, feature_names
+
+
+class ServedStatistics(tf.Module):
+    """Computes the statistics of requests, which carry raw columns only.
+
+    A value that an example carries itself is left as it is: examples of past days hold what was so
+    on theirs. Keys and values are variables, in the SavedModel's variables file, and found by
+    binary search: no lookup table has to be filled when the model is loaded.
+
+    Args:
+      state: The feature state; all of its sums are held in memory.
+    """
+
+    def __init__(self, state: FeatureState):
+        super().__init__()
+        self.names = feature_names(state.statistics)
+        self._tables = [
+            _Table(statistic, state.shards(statistic), totals)
+            for statistic, totals in zip(state.statistics, state.totals, strict=True)
+        ]
+
+    def __call__(self, features: Mapping[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
+        """Adds the statistics to parsed features.
+
+        Args:
+          features: The columns that they are of, string, and the statistics where the examples
+            have them, float32, each [B, <= 1].
+
+        Returns:
+          The same, and every statistic, float32 [B, 1].
+        """
+        completed = dict(features)
+        for table in self._tables:
+            looked_up = tf.unstack(table(features), num=len(table.statistic.features), axis=1)
+            for name, values in zip(table.statistic.features, looked_up, strict=True):
+                carried, present = first_values(features[name], 0.0)
+                completed[name] = one_each(tf.where(present, carried, values))
+        return completed
+
+
+class _Table(tf.Module):
+    """Values of one statistic by key, and those of a key that no row had."""
+
+    def __init__(self, statistic: Statistic, shards: list[str], totals: np.ndarray):
+        super().__init__()
+        self.statistic = statistic
+        sums = pa.concat_tables([read_shard(path) for path in shards]).sort_by("key")
+        key, *columns = (column.to_numpy() for column in sums.columns)
+        # A last entry under the largest key, for all that is not found.
+        rows = np.stack([np.append(column, 0.0) for column in columns], axis=1)
+        self._keys = tf.Variable(
+            np.append(key, np.iinfo(np.int64).max), trainable=False, name="keys"
+        )
+        self._values = tf.Variable(statistic.values(rows, totals), trainable=False, name="values")
+        self._unknown = len(key)
+
+    def __call__(self, features: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
+        """Values of the rows, float32 [B, 1 + T]."""
+        by = self.statistic.by
+        texts = [first_values(features[column], "") for column in by]
+        keys = joint_keys(
+            categorical_keys(
+                by,
+                tf.stack([values for values, _ in texts], axis=1),
+                tf.stack([present for _, present in texts], axis=1),
+            )
+        )
+        places = tf.searchsorted(self._keys, keys)
+        found = tf.equal(tf.gather(self._keys, places), keys)
+        return tf.gather(self._values, tf.where(found, places, self._unknown))
