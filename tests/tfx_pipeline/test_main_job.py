@@ -41,7 +41,10 @@ COMPONENTS = [
     "Pusher",
     "Report",
 ]
-SMALL = ["training.epochs=2", "training.batch_size=256", "gate.auc_floor=0.4"]
+SMALL = [
+    *("training.epochs=2", "training.batch_size=256", "gate.auc_floor=0.4"),
+    "features.statistics=[{by: [item_id], of: [click]}, {by: [user_id, tab], of: [like]}]",
+]
 
 
 def equipoise(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
