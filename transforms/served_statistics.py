@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from transforms.feature_state import FeatureState, read_shard
 from transforms.keys import categorical_keys, joint_keys
-from transforms.sparse import first_values, one_each
+from transforms.sparse import first_values
 from transforms.statistics import Statistic, feature_names
 
 
@@ -43,13 +44,32 @@ class ServedStatistics(tf.Module):
         Returns:
           The same, and every statistic, float32 [B, 1].
         """
-        completed = dict(features)
-        for table in self._tables:
-            looked_up = tf.unstack(table(features), num=len(table.statistic.features), axis=1)
-            for name, values in zip(table.statistic.features, looked_up, strict=True):
-                carried, present = first_values(features[name], 0.0)
-                completed[name] = one_each(tf.where(present, carried, values))
-        return completed
+        if not self._tables:
+            return dict(features)
+        # Each column once, however many statistics are by it.
+        columns = list(dict.fromkeys(c for table in self._tables for c in table.statistic.by))
+        texts = [first_values(features[column], "") for column in columns]
+        keys = categorical_keys(
+            columns,
+            tf.stack([values for values, _ in texts], axis=1),
+            tf.stack([present for _, present in texts], axis=1),
+        )
+        looked_up = [
+            table(tf.gather(keys, [columns.index(c) for c in table.statistic.by], axis=1))
+            for table in self._tables
+        ]
+        carried = [first_values(features[name], math.nan)[0] for name in self.names]
+        values = tf.stack(carried, axis=1)
+        values = tf.where(tf.math.is_nan(values), tf.concat(looked_up, axis=1), values)
+        every_row = tf.stack([tf.range(tf.shape(values, tf.int64)[0])] * 2, axis=1) * [[1, 0]]
+        shape = tf.stack([tf.shape(values, tf.int64)[0], 1])
+        return {
+            **features,
+            **{
+                name: tf.SparseTensor(every_row, column, shape)
+                for name, column in zip(self.names, tf.unstack(values, axis=1), strict=True)
+            },
+        }
 
 
 class _Table(tf.Module):
@@ -68,17 +88,9 @@ class _Table(tf.Module):
         self._values = tf.Variable(statistic.values(rows, totals), trainable=False, name="values")
         self._unknown = len(key)
 
-    def __call__(self, features: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
-        """Values of the rows, float32 [B, 1 + T]."""
-        by = self.statistic.by
-        texts = [first_values(features[column], "") for column in by]
-        keys = joint_keys(
-            categorical_keys(
-                by,
-                tf.stack([values for values, _ in texts], axis=1),
-                tf.stack([present for _, present in texts], axis=1),
-            )
-        )
+    def __call__(self, column_keys: tf.Tensor) -> tf.Tensor:
+        """Values of the rows, float32 [B, 1 + T], by the keys of their columns, int64 [B, n]."""
+        keys = joint_keys(column_keys)
         places = tf.searchsorted(self._keys, keys)
         found = tf.equal(tf.gather(self._keys, places), keys)
         return tf.gather(self._values, tf.where(found, places, self._unknown))

@@ -18,10 +18,3 @@ def first_values(feature: tf.SparseTensor, default: Any) -> tuple[tf.Tensor, tf.
         tf.sparse.to_dense(widened, default)[:, 0],
         tf.sparse.to_dense(present, False)[:, 0],
     )
-
-
-def one_each(values: tf.Tensor) -> tf.SparseTensor:
-    """The feature of which each row has the value: [B] as sparse [B, 1]."""
-    rows = tf.size(values, tf.int64)
-    indices = tf.stack([tf.range(rows), tf.zeros([rows], tf.int64)], axis=1)
-    return tf.SparseTensor(indices, values, tf.stack([rows, 1]))
