@@ -1,4 +1,4 @@
-"""Writes docs/reference/config.md from the schema in tfx_pipeline/config.py (`make docs`)."""
+"""Writes docs/reference/config.md from the schema in tfx_pipeline/config/ (`make docs`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfx_pipeline.config import Config
 PAGE = Path(__file__).parent / "reference" / "config.md"
 
 _INTRODUCTION = """\
-<!-- Generated from tfx_pipeline/config.py by `make docs`; change it there. -->
+<!-- Generated from tfx_pipeline/config/ by `make docs`; change it there. -->
 
 # Config file
 

@@ -1,0 +1,123 @@
+"""What must hold between sections."""
+
+from __future__ import annotations
+
+import re
+
+from tfx_pipeline.config.job import Config
+from tfx_pipeline.config.section import NAME
+from transforms.labels import parse_expression
+from transforms.problems import Problem
+
+
+def cross_check(config: Config) -> list[Problem]:
+    """What is wrong with a config whose sections are right by themselves."""
+    problems = _check_statistics(config)
+    features = config.features.fields
+    for name in sorted({f for f in features if features.count(f) > 1}):
+        problems.append(Problem("features", f"`{name}` twice", "each column once"))
+    for name in config.tasks:
+        if not re.fullmatch(NAME, name):
+            problems.append(
+                Problem(f"tasks.{name}", repr(name), "lower case letters, digits, underscores")
+            )
+        if name in features:
+            problems.append(
+                Problem(
+                    f"tasks.{name}",
+                    "a feature of the same name",
+                    "a task that no feature shares its name with: a label as a feature would leak",
+                    f"Take `{name}` out of `features`, or rename the task.",
+                )
+            )
+    for name, task in config.tasks.items():
+        columns = parse_expression(task.label).columns
+        if len(columns) == 1 and columns & set(features):
+            problems.append(
+                Problem(
+                    f"tasks.{name}.label",
+                    f"an expression of `{min(columns)}` alone, which is a feature",
+                    "a label that no feature gives away",
+                    f"Take `{min(columns)}` out of `features`.",
+                )
+            )
+    embedding = config.model.embedding
+    for key in ("dims", "pinned", "score_weights", "quotas"):
+        for name in sorted(set(getattr(embedding, key)) - set(features)):
+            problems.append(
+                Problem(
+                    f"model.embedding.{key}",
+                    f"`{name}`, which is no feature",
+                    f"columns of `features`: {', '.join(features)}",
+                )
+            )
+    for name in sorted(set(embedding.pinned) & {*embedding.score_weights, *embedding.quotas}):
+        problems.append(
+            Problem(
+                "model.embedding.pinned",
+                f"`{name}`, which has a score weight or a quota too",
+                "columns without: keys of a pinned column always have rows",
+            )
+        )
+    graph = config.features.transform_graph
+    if graph is not None and "://" not in str(graph) and not graph.is_dir():
+        problems.append(
+            Problem(
+                "features.transform_graph",
+                f"no folder {graph}",
+                "a transform graph of an earlier run",
+                "They lie in the workdir, under pipeline/Transform/transform_graph.",
+            )
+        )
+    cells = {f"{task}/{s}" for task in config.tasks for s in [*config.scenario.names, "*"]}
+    for key, floor in config.gate.auc_floors.items():
+        where = f"gate.auc_floors.{key}"
+        if key not in config.tasks and key not in cells:
+            problems.append(
+                Problem(
+                    where,
+                    "no such task or task/scenario",
+                    f"a task ({', '.join(config.tasks)}), alone or with /scenario",
+                )
+            )
+        if not 0 <= floor <= 1:
+            problems.append(Problem(where, str(floor), "an AUC between 0 and 1"))
+    return problems
+
+
+def _check_statistics(config: Config) -> list[Problem]:
+    problems = []
+    columns = list(dict.fromkeys([*config.features.categorical, config.scenario.column]))
+    seen: dict[tuple[frozenset[str], float | None], int] = {}
+    if config.features.statistics and config.data.train.start == config.data.train.end:
+        problems.append(
+            Problem(
+                "data.train",
+                f"one day, {config.data.train.start}, and features.statistics",
+                "two days or more: nothing is known of the days before the first",
+            )
+        )
+    for i, statistic in enumerate(config.features.statistics):
+        where = f"features.statistics.{i}"
+        for part, names, known, kind in (
+            ("by", statistic.by, columns, "categorical features and the scenario's column"),
+            ("of", statistic.of, list(config.tasks), "tasks"),
+        ):
+            for name in sorted(set(names) - set(known)):
+                problems.append(
+                    Problem(f"{where}.{part}", f"`{name}`", f"{kind}: {', '.join(known)}")
+                )
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                problems.append(Problem(f"{where}.{part}", f"`{name}` twice", "each once"))
+        key = (frozenset(statistic.by), statistic.half_life_days)
+        first = seen.setdefault(key, i)
+        if first < i:
+            problems.append(
+                Problem(
+                    where,
+                    f"the columns and the half-life of features.statistics.{first}",
+                    "statistics that differ in one of them",
+                    "Name the tasks of both in one of them.",
+                )
+            )
+    return problems

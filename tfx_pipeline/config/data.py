@@ -1,0 +1,107 @@
+"""Which logs are read, and how rows become examples."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tfx_pipeline.config.section import Section
+
+
+class DaySource(Section):
+    """Where the day of a row comes from."""
+
+    column: str | None = Field(
+        None, description="Column that holds the day. Leave out to take it from the file's path."
+    )
+    format: str = Field(
+        "%Y-%m-%d",
+        description="strptime format of the column's text, for example `%Y%m%d` for 20220425.",
+    )
+
+
+class SideTable(Section):
+    """A user or item table joined to every row by its key."""
+
+    files: str = Field(description="Glob below `data.path` of the table's files.")
+    key: str = Field(description="Column, in the table and in the log, that joins them.")
+
+
+class DayRange(Section):
+    """Days from `start` to `end`, both included."""
+
+    start: datetime.date
+    end: datetime.date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DayRange:
+        if self.end < self.start:
+            raise ValueError(f"ends ({self.end}) before it starts ({self.start})")
+        return self
+
+    def days(self) -> list[datetime.date]:
+        """All days of the range, in order."""
+        return [
+            self.start + datetime.timedelta(days=i) for i in range((self.end - self.start).days + 1)
+        ]
+
+
+def _range_from_text(value: Any) -> Any:
+    """Accepts `2022-04-25` and `2022-04-25..2022-05-03` beside `{start:, end:}`."""
+    if isinstance(value, datetime.date):
+        return {"start": value, "end": value}
+    if isinstance(value, str):
+        first, _, last = value.partition("..")
+        return {"start": first.strip(), "end": (last or first).strip()}
+    return value
+
+
+Days = Annotated[DayRange, BeforeValidator(_range_from_text)]
+
+
+class DataConfig(Section):
+    """Which logs are read, and how rows become examples."""
+
+    path: Path = Field(description="Folder that holds the logs and the joined tables.")
+    logs: str = Field(
+        description="Glob below `data.path` of the log files. `{YYYY}`, `{MM}` and `{DD}` in it "
+        "stand for the day; files of days that are not needed are then not opened."
+    )
+    format: Literal["auto", "csv", "parquet", "jsonl"] = Field(
+        "auto",
+        description="Format of the logs and tables; `auto` goes by the file name "
+        "(.csv, .csv.gz, .parquet, .jsonl, .jsonl.gz).",
+    )
+    day: DaySource = Field(default_factory=DaySource, description="Where a row's day comes from.")
+    event_key: list[str] = Field(
+        min_length=1,
+        description="Columns that together identify an event; rows that repeat a key are dropped "
+        "after the first.",
+    )
+    event_time: str = Field(description="Numeric column with the event's time, in any unit.")
+    user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
+    tables: dict[str, SideTable] = Field(
+        default_factory=dict, description="User and item tables to join, by a name of your choice."
+    )
+    train: Days = Field(description="Days to train on: `2022-04-25..2022-05-03`, or one day.")
+    valid: Days = Field(description="Days for early stopping.")
+    eval: Days = Field(description="Days to evaluate and gate on.")
+    max_rejected_fraction: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The run stops when more than this share of the rows read is rejected.",
+    )
+
+    @model_validator(mode="after")
+    def _in_time_order(self) -> DataConfig:
+        if not self.train.end < self.valid.start or not self.valid.end < self.eval.start:
+            raise ValueError(
+                "train, valid and eval must follow each other in time without overlap; found "
+                f"train to {self.train.end}, valid {self.valid.start} to {self.valid.end}, "
+                f"eval from {self.eval.start}"
+            )
+        return self

@@ -1,0 +1,30 @@
+"""What a candidate must show."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tfx_pipeline.config.section import Section
+
+
+class GateConfig(Section):
+    """What a candidate must show, in every task x scenario cell, to be pushed."""
+
+    min_positives: int = Field(
+        50, ge=1, description="A cell with fewer positives is listed as not judged."
+    )
+    min_negatives: int = Field(
+        50, ge=1, description="A cell with fewer negatives is listed as not judged."
+    )
+    auc_floor: float = Field(0.5, ge=0, le=1, description="Least AUC of every judged cell.")
+    auc_floors: dict[str, float] = Field(
+        default_factory=dict,
+        description="Floors that differ: by `task`, or by `task/scenario` (`*` is the pool).",
+    )
+    max_auc_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Most that the AUC of a judged cell may lie below that of the last pushed "
+        "version on the same rows; 1 compares nothing.",
+    )

@@ -1,0 +1,38 @@
+"""A whole job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.config.features import FeaturesConfig
+from tfx_pipeline.config.gate import GateConfig
+from tfx_pipeline.config.model import ModelConfig
+from tfx_pipeline.config.scenario import ScenarioConfig
+from tfx_pipeline.config.section import NAME, Section
+from tfx_pipeline.config.serving import ServingConfig
+from tfx_pipeline.config.task import TaskConfig
+from tfx_pipeline.config.training import TrainingConfig
+
+
+class Config(Section):
+    """A job: what to read, what to learn, when to push."""
+
+    name: str = Field(pattern=NAME, description="Name of the job; its workdir is `runs/<name>`.")
+    data: DataConfig
+    features: FeaturesConfig
+    scenario: ScenarioConfig
+    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)] = Field(
+        description="Tasks by name (lower case, digits, underscores)."
+    )
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
+
+    @property
+    def model_name(self) -> str:
+        """Name under which the model is served."""
+        return self.serving.model_name or self.name

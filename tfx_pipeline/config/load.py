@@ -1,0 +1,108 @@
+"""Reads a config file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tfx_pipeline.config.cross_check import cross_check
+from tfx_pipeline.config.job import Config
+from transforms.problems import InputError, Problem
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice; PyYAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key.value}` stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Reads a config file.
+
+    Args:
+      path: The YAML file.
+      overrides: `dotted.key=value` texts; the value is read as YAML.
+
+    Returns:
+      The checked config.
+
+    Raises:
+      InputError: with every mistake in the file, each under its key's path.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except FileNotFoundError:
+        raise InputError(
+            [Problem(str(path), "no such file", "a config file", "configs/ holds examples.")]
+        ) from None
+    except OSError as error:
+        raise InputError(
+            [Problem(str(path), error.strerror or str(error), "a config file")]
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError([Problem(str(path), type(raw).__name__, "a mapping of keys to values")])
+    problems = [p for text in overrides or [] if (p := _apply_override(raw, text))]
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        problems += [_to_problem(e) for e in error.errors(include_url=False)]
+    else:
+        problems += cross_check(config)
+    if problems:
+        raise InputError(problems)
+    return config
+
+
+def _apply_override(raw: dict[str, Any], text: str) -> Problem | None:
+    key, equals, value = text.partition("=")
+    where = f"--set {text}"
+    if not equals or not key.strip():
+        return Problem(where, repr(text), "dotted.key=value", "For example training.epochs=3.")
+    *parents, last = key.strip().split(".")
+    node: Any = raw
+    for i, part in enumerate(parents):
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            inner = ".".join(parents[: i + 1])
+            return Problem(where, f"`{inner}` is {node!r}", "a section with keys below it")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        return Problem(where, " ".join(str(error).split()), "a value in YAML")
+    return None
+
+
+def _to_problem(error: Any) -> Problem:
+    where = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return Problem(
+            where, "an unknown key", "a key of docs/reference/config.md", "Is it misspelt?"
+        )
+    if error["type"] == "missing":
+        return Problem(where, "nothing", "a value: the key is required")
+    if error["type"] == "value_error":
+        return Problem(where, message, "what docs/reference/config.md says of this key")
+    found = repr(error["input"])
+    return Problem(where, found if len(found) <= 80 else found[:77] + "...", _as_phrase(message))
+
+
+def _as_phrase(message: str) -> str:
+    """Pydantic says `Input should be ...`; after `expected` only the rest reads well."""
+    return message.removeprefix("Input should be ").removeprefix("Value should be ")

@@ -1,0 +1,39 @@
+"""How the model is fitted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tfx_pipeline.config.section import Positive, Section
+
+
+class TrainingConfig(Section):
+    """How the model is fitted."""
+
+    batch_size: int = Field(1024, ge=1, le=1 << 20, description="Examples per step.")
+    epochs: int = Field(5, ge=1, description="Passes over the training days, at most.")
+    patience: int = Field(
+        1,
+        ge=1,
+        description="Epochs without a better mean AUC on the valid days before training stops; "
+        "the best epoch's weights are kept.",
+    )
+    learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
+    clip_norm: Positive | None = Field(
+        None,
+        description="Longest gradient of all weights but the embeddings together; longer ones are "
+        "shortened. Default: no limit.",
+    )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="What all but the embeddings compute in; weights are float32 either way. "
+        "`mixed_bfloat16` is for hardware that is faster in it, and is served as it was trained.",
+    )
+    shuffle_buffer: int = Field(65_536, ge=1, description="Examples held for shuffling.")
+    checkpoint_every_steps: int = Field(
+        500, ge=1, description="Steps between checkpoints; a killed training goes on from the last."
+    )
+    seed: int = Field(1, ge=0, lt=1 << 32, description="Seeds initialisation and shuffling.")
+    xla: bool = Field(True, description="Compile the dense part of the step with XLA.")
