@@ -54,7 +54,8 @@ class Model(tf.Module):
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 [B, fields * 16] from serialized tf.Examples [B]."""
         features = {"keys": tf.io.FixedLenFeature([len(FIELDS)], tf.int64)}
-        return {"embedded": self.embedding(tf.io.parse_example(examples, features)["keys"])}
+        keys = tf.io.parse_example(examples, features)["keys"]
+        return {"embedded": self.embedding(keys).fields}
 
 
 def serialized(keys: np.ndarray) -> bytes:

@@ -17,7 +17,9 @@ _INTRODUCTION = """\
 # Config file
 
 One YAML file describes a whole job; [configs](../../configs) holds examples. On the command line
-`--set dotted.key=value` replaces a key. Unknown keys are errors, and `equipoise check CONFIG` names
+`--set dotted.key=value` replaces a key. `extends: simulated.yaml` at the top of a file takes all of
+another, beside it, and changes what stands in this one: sections key by key, all else as a whole.
+Unknown keys are errors, and `equipoise check CONFIG` names
 every mistake at once.
 """
 _TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true, false"}
@@ -52,6 +54,8 @@ def _section(path: str, section: _Schema, sections: _Schema) -> Iterator[str]:
         else:
             kind = _type(value)
         default = "required" if key in section.get("required", []) else _default(value)
+        if inner and "anyOf" in value:
+            default = "none"
         yield f"| `{key}` | {kind} | {default} | {meaning} |"
     yield ""
     for inner_path, inner_section in below:
@@ -61,7 +65,8 @@ def _section(path: str, section: _Schema, sections: _Schema) -> Iterator[str]:
 def _section_below(value: _Schema, sections: _Schema) -> tuple[str, _Schema] | None:
     """The section that a key holds, with `NAME` or `ITEM` where it is one of several."""
     several = {"NAME": value.get("additionalProperties"), "ITEM": value.get("items")}
-    for name, inner in [("", value), *several.items()]:
+    optional = [("", inner) for inner in value.get("anyOf", [])]
+    for name, inner in [("", value), *optional, *several.items()]:
         reference = (inner or {}).get("$ref")
         if reference and not _is_days(value):
             return name, sections[reference.split("/")[-1]]

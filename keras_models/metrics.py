@@ -1,4 +1,4 @@
-"""Metrics of binary predictions, exact and in NumPy.
+"""Metrics of predictions, exact and in NumPy; those without another note are of binary ones.
 
 Each returns None where it is undefined, as AUC is where a class is missing. A cell of few rows may
 well be so: that is no error, and no number could stand for it without looking like a result.
@@ -129,6 +129,104 @@ def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float | N
         return None
     mean = positive.mean()
     return loss / float(-mean * np.log(mean) - (1 - mean) * np.log1p(-mean))
+
+
+def ndcg(relevance: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | None:
+    """Mean over groups of the normalised discounted cumulative gain of the whole list.
+
+        DCG = sum_i (2^y_i - 1) d(rank of i), d(r) = 1 / log2(r + 1);  NDCG = DCG / highest DCG
+
+    over groups with unequal relevance. Tied scores share the mean of their ranks' discounts, what a
+    random order among them has on average.
+
+    Args:
+      relevance: y, [B], at least 0.
+      scores: [B].
+      groups: [B], for example requests; any type that sorts.
+
+    Returns:
+      The NDCG, or None where no group has unequal relevance.
+
+    References: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005 (the gain);
+    McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently in the
+    Presence of Tied Scores", ECIR 2008.
+    """
+    gain, score = np.exp2(np.asarray(relevance, np.float64)) - 1, np.asarray(scores, np.float64)
+    _, group = np.unique(groups, return_inverse=True)
+    if not len(gain):
+        return None
+    highest = _discounted(gain, gain, group)
+    # As in a list of equal gains, the lowest order has no other DCG than the highest.
+    uneven = highest > _discounted(gain, -gain, group)
+    if not uneven.any():
+        return None
+    return float(np.mean(_discounted(gain, score, group)[uneven] / highest[uneven]))
+
+
+def _discounted(gain: np.ndarray, score: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """DCG of every group."""
+    order = np.lexsort((-score, group))
+    gain, score, group = gain[order], score[order], group[order]
+    new_group = np.r_[True, group[1:] != group[:-1]]
+    new_tie = new_group | np.r_[True, score[1:] != score[:-1]]
+    starts, ties = np.flatnonzero(new_group), np.flatnonzero(new_tie)
+    rank = np.arange(len(gain)) - np.repeat(starts, np.diff(np.r_[starts, len(gain)])) + 1
+    tied = np.diff(np.r_[ties, len(gain)])
+    discount = np.repeat(np.add.reduceat(1 / np.log2(rank + 1), ties) / tied, tied)
+    return np.add.reduceat(gain * discount, starts)
+
+
+def mse(labels: ArrayLike, predictions: ArrayLike) -> float | None:
+    """Mean squared error of a regression.
+
+    Args:
+      labels: [B], any numbers.
+      predictions: [B].
+
+    Returns:
+      The error, or None where there are no examples.
+    """
+    errors = np.asarray(labels, np.float64) - np.asarray(predictions, np.float64)
+    return float(np.mean(errors**2)) if errors.size else None
+
+
+def class_logloss(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
+    """Mean cross-entropy of classes; probabilities are kept 1e-15 away from 0.
+
+    Args:
+      labels: [B], the class of each example.
+      probabilities: [B, C].
+
+    Returns:
+      The loss in nats, or None where there are no examples.
+    """
+    chosen = _of_class(labels, probabilities)
+    return float(-np.mean(np.log(np.maximum(chosen, _LEAST_PROBABILITY)))) if chosen.size else None
+
+
+def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
+    """Share of examples whose class is the most probable one; of equals the first.
+
+    Args:
+      labels: [B], the class of each example.
+      probabilities: [B, C].
+
+    Returns:
+      The share, or None where there are no examples.
+    """
+    label = np.asarray(labels)
+    right = np.argmax(probabilities, axis=1) == label if label.size else label
+    return float(np.mean(right)) if right.size else None
+
+
+def _of_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
+    label, probability = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+    if label.ndim != 1 or probability.ndim != 2 or len(label) != len(probability):
+        raise ValueError(
+            "labels and probabilities should have shapes [B] and [B, C]. "
+            f"Received: {label.shape} and {probability.shape}"
+        )
+    return probability[np.arange(len(label)), label]
 
 
 def _checked(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The ranking model: embeddings, backbone and towers in one."""
+"""The ranking model: embeddings, backbone, plug-ins, towers and head in one."""
 
 from __future__ import annotations
 
@@ -8,67 +8,159 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.embeddings import DynamicEmbedding, ExportedEmbedding
+from keras_models.backbones import Backbone
+from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding
+from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
+from keras_models.heads.fusion import SCORE
 from keras_models.layers import Tower
-from keras_models.tasks import Task
+from keras_models.plug_ins import PlugIns
+from keras_models.tasks import Task, read_tasks
+
+Features = Mapping[str, tf.Tensor]
+Head = IndependentHead | EsmmHead
 
 
 class RankingNetwork(keras.layers.Layer):
     """All of a ranking model but its embedding table.
 
-    x = dropout([embedded ; numbers ; onehot(scenario)]), h = backbone(x), logit_k = tower_k(h_k).
-    Under a mixed precision policy the logits are cast to float32.
+    With E the embedded fields of an example, v its numbers, s its scenario and H its history,
+
+        O = EPNet(E | s, E of the domain fields)
+        x = dropout([O ; missing_value(v) ; onehot(s) ; behaviour_sequence(H | E of the query)])
+        (h, z) = backbone(x, s)
+        logits = towers(h, gated by PPNet(E of the prior fields, O)) + z
+
+    where a part that the model does not have leaves its input as it is. Under a mixed precision
+    policy all that the towers' last layer reads is in bfloat16, and logits are float32.
 
     Args:
-      backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
-      num_tasks: K.
+      backbone: See `Backbone`.
+      tasks: The K tasks; they have L logits together.
       num_scenarios: M.
+      fields: Names of the embedded fields.
+      field_dims: Their widths.
       tower_units: Hidden layer widths of a task's tower.
       dropout: Share of x that is set to zero in training.
+      plug_ins: What the model has besides.
     """
 
     def __init__(
         self,
-        backbone: keras.layers.Layer,
+        backbone: Backbone,
         *,
-        num_tasks: int,
+        tasks: Sequence[Task],
         num_scenarios: int,
+        fields: Sequence[str],
+        field_dims: Sequence[int],
         tower_units: Sequence[int],
         dropout: float,
+        plug_ins: PlugIns,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # The first argument of `call` is cast where it is read, like the others.
+        super().__init__(autocast=False, **kwargs)
         self.num_scenarios = num_scenarios
         self.dropout = dropout
+        self.plug_ins = plug_ins
+        self._dims = dict(zip(fields, field_dims, strict=True))
+        for name in [*plug_ins.query, *plug_ins.domain, *plug_ins.prior]:
+            if name not in self._dims:
+                raise ValueError(
+                    f"A plug-in should read embedded fields, {', '.join(fields)}. Received: {name}"
+                )
         self._backbone = backbone
-        self._tower = Tower(num_tasks, tower_units, name="towers")
+        # Keras finds layers to track among attributes, and not inside a dataclass.
+        self._plugged = [
+            getattr(plug_ins, name)
+            for name in ("missing_values", "behaviour_sequence", "epnet", "ppnet", "lhuc")
+            if getattr(plug_ins, name) is not None
+        ]
+        self._tower = (
+            None
+            if backbone.scores
+            else Tower(
+                len(tasks), tower_units, outputs=[task.outputs for task in tasks], name="towers"
+            )
+        )
+
+    @property
+    def supports_xla(self) -> bool:
+        """Whether XLA can compile it."""
+        return self._backbone.supports_xla
 
     def call(
-        self,
-        embedded: tf.Tensor,
-        numbers: tf.Tensor,
-        scenario: tf.Tensor,
-        dropout_seed: tf.Tensor | None = None,
+        self, embedded: Embedded, features: Features, dropout_seed: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Scores examples.
 
         Args:
-          embedded: float32 [B, sum of the fields' widths].
-          numbers: float32 [B, 2N].
-          scenario: int64 [B].
+          embedded: `fields` float32 [B, sum of the fields' widths] and, with a behaviour sequence,
+            `history` float32 [B, T, sum of the widths of an item's fields].
+          features: As for `RankingModel.call`.
           dropout_seed: int64 [2], in training only. The masks depend on it alone, so that a
             training that goes on after a kill draws the same.
 
         Returns:
-          Logits float32 [B, K] and the backbone's named intermediates.
+          Logits float32 [B, L] and named insides, [B, ...] each.
         """
-        scenario = tf.one_hot(scenario, self.num_scenarios, dtype=embedded.dtype)
-        # Keras casts the first argument to a mixed policy's type, and no other.
-        inputs = tf.concat([embedded, tf.cast(numbers, embedded.dtype), scenario], axis=1)
+        parts, inside = self.plug_ins, {}
+        fields = tf.cast(embedded.fields, self.compute_dtype)
+        numbers = tf.cast(features["numbers"], self.compute_dtype)
+        scenario = features["scenario"]
+        one_hot = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)
+
+        scaled = fields
+        if parts.epnet is not None:
+            domain = tf.concat([one_hot, *self._of(parts.domain, fields)], axis=1)
+            scaled, inside["epnet/delta"] = parts.epnet(fields, domain)
+        if parts.missing_values is not None:
+            numbers = parts.missing_values(numbers)
+        inputs = [scaled, numbers, one_hot]
+        if parts.behaviour_sequence is not None:
+            query = tf.concat(self._of(parts.query, fields), axis=1)
+            user, inside["behaviour_sequence/attention"] = parts.behaviour_sequence(
+                self._behaviours(embedded, features), query
+            )
+            inputs.append(user)
+        joined = tf.concat(inputs, axis=1)
         if dropout_seed is not None and self.dropout > 0:
-            inputs = tf.nn.experimental.stateless_dropout(inputs, self.dropout, dropout_seed)
-        outputs, intermediates = self._backbone(inputs)
-        return tf.cast(self._tower(outputs), tf.float32), intermediates
+            joined = tf.nn.experimental.stateless_dropout(joined, self.dropout, dropout_seed)
+
+        output = self._backbone(joined, scenario, training=dropout_seed is not None)
+        inside |= output.intermediates
+        scores = [] if output.logits is None else [tf.cast(output.logits, tf.float32)]
+        if self._tower is not None:
+            gates = self._tower_gates(output.hidden, fields, scaled)
+            if gates is not None:
+                kind = "ppnet" if parts.ppnet is not None else "lhuc"
+                inside |= {f"{kind}/gate_{i}": g for i, g in enumerate(gates, 1) if g is not None}
+            scores.append(tf.cast(self._tower(output.hidden, gates), tf.float32))
+        return tf.add_n(scores), inside
+
+    def _of(self, names: Sequence[str], fields: tf.Tensor) -> list[tf.Tensor]:
+        """The embeddings of some fields."""
+        # Split, not sliced: on CPU the gradients of slices take longer.
+        parts = dict(zip(self._dims, tf.split(fields, list(self._dims.values()), 1), strict=True))
+        return [parts[name] for name in names]
+
+    def _behaviours(
+        self, embedded: Embedded, features: Features
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        items = tf.cast(embedded.history, self.compute_dtype)
+        properties = tf.cast(features["history_properties"], self.compute_dtype)
+        mask = tf.sequence_mask(features["history_length"], items.shape[1])
+        return items, properties, mask
+
+    def _tower_gates(
+        self, hidden: tf.Tensor, fields: tf.Tensor, scaled: tf.Tensor
+    ) -> list[tf.Tensor | None] | None:
+        parts = self.plug_ins
+        if parts.ppnet is not None:
+            prior = tf.concat(self._of(parts.prior, fields), axis=1)
+            return parts.ppnet(hidden, prior, scaled)
+        if parts.lhuc is not None:
+            return parts.lhuc(tf.concat(self._of([parts.user], fields), axis=1))
+        return None
 
 
 class RankingModel(keras.Model):
@@ -78,17 +170,23 @@ class RankingModel(keras.Model):
     reproducible.
 
     Args:
-      tasks: K tasks, in the order of the outputs; a name alone has weight 1.
+      tasks: K tasks, in the order of the outputs; a name alone is a binary task of weight 1.
       num_numbers: Columns 2N of the number matrix; may be 0.
       num_scenarios: M, `other` included.
-      backbone: Layer from [B, I] to [B, K, H] and a dict of named intermediates.
+      backbone: See `Backbone`; made for `num_tasks` K, or for L where it scores by itself.
       tower_units: Hidden layer widths of a task's tower.
-      embedding: Embeds the F columns of the key matrix.
+      embedding: Embeds the F columns of the key matrix, and the C of a history.
       dropout: Share of the backbone's input that is set to zero in training.
+      head: How tasks depend on one another; not at all by default.
+      fusion: Makes one score of the tasks' outputs when the model is served; none by default.
+      plug_ins: What the model has besides; nothing by default.
+      history: Length T of a history and width P of a behaviour's properties; needed with a
+        behaviour sequence.
 
     Attributes:
       tasks: The tasks, with their weights.
       embedding: The embeddings.
+      head: From the network's logits to those that labels are compared with.
       network: All else.
       feature_spec: Shape and type, by name, of the features that `call` takes.
     """
@@ -99,30 +197,37 @@ class RankingModel(keras.Model):
         tasks: Sequence[Task | str],
         num_numbers: int,
         num_scenarios: int,
-        backbone: keras.layers.Layer,
+        backbone: Backbone,
         tower_units: Sequence[int],
         embedding: DynamicEmbedding,
         dropout: float = 0.0,
+        head: Head | None = None,
+        fusion: ScoreFusion | None = None,
+        plug_ins: PlugIns | None = None,
+        history: tuple[int, int] | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.tasks = tuple(Task(task) if isinstance(task, str) else task for task in tasks)
-        names = [task.name for task in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"`tasks` should name each task once. Received: {', '.join(names)}")
+        self.tasks = read_tasks(tasks)
+        self.head = head or IndependentHead(self.tasks, name="head")
+        self.fusion = fusion
         self.embedding = embedding
         self.network = RankingNetwork(
             backbone,
-            num_tasks=len(self.tasks),
+            tasks=self.tasks,
             num_scenarios=num_scenarios,
+            fields=embedding.config.fields,
+            field_dims=embedding.config.field_dims,
             tower_units=tower_units,
             dropout=dropout,
+            plug_ins=plug_ins or PlugIns(),
             name="network",
         )
         self.feature_spec = {
             "keys": tf.TensorSpec([None, len(embedding.config.fields)], tf.int64),
             "numbers": tf.TensorSpec([None, num_numbers], tf.float32),
             "scenario": tf.TensorSpec([None], tf.int64),
+            **_history_spec(history, len(embedding.config.history_fields)),
         }
         self(
             {
@@ -131,35 +236,36 @@ class RankingModel(keras.Model):
             }
         )
 
-    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def call(self, features: Features) -> tf.Tensor:
         """Scores examples; reads the embeddings and changes nothing.
 
         Args:
-          features: `keys` int64 [B, F], `numbers` float32 [B, 2N], `scenario` int64 [B].
+          features: `keys` int64 [B, F], `numbers` float32 [B, 2N], `scenario` int64 [B]; with a
+            history `history_keys` int64 [B, T, C], `history_properties` float32 [B, T, P] and
+            `history_length` int64 [B], of which the first behaviours are there, oldest first.
 
         Returns:
-          float32 [B, K], logits in the order of `tasks`.
+          float32 [B, L], what labels are compared with, in the order of `tasks`.
         """
-        embedded = self.embedding(features["keys"])
-        logits, _ = self.network(embedded, features["numbers"], features["scenario"])
-        return logits
+        logits, _ = self.network(_embed(self.embedding, features), features)
+        return self.head(logits)
 
-    def intermediates(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What the backbone names of its inside, such as gate weights.
+    def intermediates(self, features: Features) -> dict[str, tf.Tensor]:
+        """What the network names of its inside, such as gate weights.
 
         Args:
           features: As for `call`.
 
         Returns:
-          Tensors by name; see the backbone.
+          Tensors by name; see the backbone and the plug-ins.
         """
-        embedded = self.embedding(features["keys"])
-        _, named = self.network(embedded, features["numbers"], features["scenario"])
+        _, named = self.network(_embed(self.embedding, features), features)
         return named
 
     def for_serving(self) -> ServingModel:
         """The same function of features, over a frozen copy of the embeddings."""
-        return ServingModel(self.network, ExportedEmbedding(self.embedding))
+        embedding = ExportedEmbedding(self.embedding)
+        return ServingModel(self.network, embedding, self.head, self.fusion)
 
 
 class ServingModel(tf.Module):
@@ -168,17 +274,49 @@ class ServingModel(tf.Module):
     Args:
       network: The trained network.
       embedding: The frozen embeddings.
+      head: Makes what is served of the logits.
+      fusion: Makes one score of that, the further output `score`.
     """
 
     def __init__(
-        self, network: RankingNetwork, embedding: ExportedEmbedding, name: str | None = None
+        self,
+        network: RankingNetwork,
+        embedding: ExportedEmbedding,
+        head: Head,
+        fusion: ScoreFusion | None = None,
+        name: str | None = None,
     ):
         super().__init__(name=name)
         self.network = network
         self.embedding = embedding
+        self.head = head
+        self.fusion = fusion
 
-    def __call__(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Logits float32 [B, K]; features as for `RankingModel.call`."""
-        embedded = self.embedding(features["keys"])
-        logits, _ = self.network(embedded, features["numbers"], features["scenario"])
-        return logits
+    def __call__(self, features: Features) -> dict[str, tf.Tensor]:
+        """What is served, by name.
+
+        Args:
+          features: As for `RankingModel.call`, and the column that the fusion reads, float32 [B],
+            under its own name.
+        """
+        logits, _ = self.network(_embed(self.embedding, features), features)
+        outputs = self.head.outputs(logits)
+        if self.fusion is None:
+            return outputs
+        length = features[self.fusion.length_column] if self.fusion.length_column else None
+        return {**outputs, SCORE: self.fusion(outputs, length)}
+
+
+def _embed(embedding: DynamicEmbedding | ExportedEmbedding, features: Features) -> Embedded:
+    return embedding(features["keys"], features.get("history_keys"))
+
+
+def _history_spec(history: tuple[int, int] | None, items: int) -> dict[str, tf.TensorSpec]:
+    if history is None:
+        return {}
+    length, width = history
+    return {
+        "history_keys": tf.TensorSpec([None, length, items], tf.int64),
+        "history_properties": tf.TensorSpec([None, length, width], tf.float32),
+        "history_length": tf.TensorSpec([None], tf.int64),
+    }

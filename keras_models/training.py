@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models import metrics
-from keras_models.losses import weighted_bce
-from keras_models.model import RankingModel
+from keras_models.embeddings import Embedded
+from keras_models.losses import TaskLosses
+from keras_models.model import Features, RankingModel
+from keras_models.quality import qualities
 
 _progress = logging.getLogger("equipoise.progress")
-
-Features = Mapping[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class Epoch:
     Args:
       epoch: Its number, from 1.
       loss: Mean training loss.
-      valid_auc: AUC on the valid data by task; None where the data hold one class only.
-      mean_auc: Mean of the AUCs that are defined.
+      valid_quality: On the valid data, by task: AUC, or what stands for it, see `qualities`; None
+        where it is not defined.
+      mean_quality: Mean of those that are defined.
       examples: Training examples.
       seconds: Time the training steps took.
       examples_per_second: Their ratio.
@@ -45,8 +45,8 @@ class Epoch:
 
     epoch: int
     loss: float
-    valid_auc: dict[str, float | None]
-    mean_auc: float
+    valid_quality: dict[str, float | None]
+    mean_quality: float
     examples: int
     seconds: float
     examples_per_second: float
@@ -60,7 +60,7 @@ class History:
 
     Args:
       epochs: In order.
-      best_epoch: Number of the epoch with the highest mean AUC, whose weights were kept.
+      best_epoch: Number of the epoch with the highest mean quality, whose weights were kept.
     """
 
     epochs: list[Epoch]
@@ -85,6 +85,7 @@ def fit(
     checkpoint_every_steps: int,
     seed: int,
     xla: bool,
+    losses: TaskLosses | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> History:
     """Trains until the valid data stop improving, and leaves the best epoch in the model.
@@ -97,18 +98,21 @@ def fit(
     Args:
       model: The model to train, in place.
       train: Gives the batches of an epoch (1, 2, ...) as (features, labels): features as for
-        `RankingModel.call` and `day`, int64 [B], the day of each example counted from any fixed
-        day; labels float32 [B, K]. The same epoch must give the same batches.
+        `RankingModel.call`, `day`, int64 [B], the day of each example counted from any fixed day,
+        and, where the losses read them, `spaces` float32 [B, K] and `request` int64 [B]; labels
+        float32 [B, K]. The same epoch must give the same batches.
       valid: Batches of the same form, for early stopping.
       epochs: Passes over the training data, at most.
-      patience: Epochs without a better mean AUC before training stops.
+      patience: Epochs without a better mean quality before training stops.
       learning_rate: Adam's.
       clip_norm: Longest gradient of the dense weights together; off by default.
       checkpoint_dir: Where checkpoints are kept; one folder a training.
       log_dir: Where TensorBoard's event files go.
       checkpoint_every_steps: Steps between checkpoints.
       seed: Seeds dropout. (Weights are drawn when the model is made.)
-      xla: Whether XLA compiles the dense part of the step.
+      xla: Whether XLA compiles the dense part of the step; on a CPU, and where the model's backbone
+        has shapes that depend on values, the optimizer alone.
+      losses: What is minimised; by default each task's loss in the mean over examples.
       on_epoch: Called after each epoch.
 
     Returns:
@@ -118,12 +122,14 @@ def fit(
       ValueError: when the training data are empty, the loss is not finite, or no task has both
         classes in the valid data.
     """
-    optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=clip_norm)
-    optimizer.build(model.trainable_variables)
+    losses = losses or TaskLosses(model.tasks)
     state = _State(table_before=_counts(model))
-    step = _Step(model, optimizer, state, seed, xla)
+    optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=clip_norm)
+    step = _Step(model, losses, optimizer, state, seed, xla)
     predict = tf.function(model.call, [model.feature_spec], autograph=False)
-    checkpoints = _Checkpoints(Path(checkpoint_dir), state, model=model, optimizer=optimizer)
+    checkpoints = _Checkpoints(
+        Path(checkpoint_dir), state, model=model, losses=losses, optimizer=optimizer
+    )
     writer = tf.summary.create_file_writer(str(log_dir))
 
     if checkpoints.restore_last():
@@ -138,8 +144,8 @@ def fit(
                 checkpoints.save_last()
         loss = _mean_loss(state)
         table = _counts(model)
-        valid_auc = _valid_auc(model, predict, valid)
-        record = _summarize(state, loss, valid_auc, table)
+        quality = _valid_quality(model, predict, valid)
+        record = _summarize(state, loss, quality, table)
         _log(writer, record)
         state.begin_next_epoch(record, table)
         checkpoints.save_epoch()
@@ -167,7 +173,7 @@ class _State:
 
     @property
     def best_epoch(self) -> int:
-        return max(self.history, key=lambda e: (e.mean_auc, -e.epoch)).epoch
+        return max(self.history, key=lambda e: (e.mean_quality, -e.epoch)).epoch
 
     def has_stopped(self, patience: int) -> bool:
         return bool(self.history) and self.history[-1].epoch - self.best_epoch >= patience
@@ -246,69 +252,86 @@ class _Step:
     def __init__(
         self,
         model: RankingModel,
+        losses: TaskLosses,
         optimizer: keras.optimizers.Optimizer,
         state: _State,
         seed: int,
         xla: bool,
+        on_gpu: bool | None = None,
     ):
         self._model = model
+        self._losses = losses
         self._optimizer = optimizer
         self._state = state
         self._seed = seed
-        self._weights = [task.weight for task in model.tasks]
+        self._weights = [*model.trainable_variables, *losses.trainable_variables]
+        optimizer.build(self._weights)
         engagement = [task.engagement for task in model.tasks]
         self._engagement = engagement if any(engagement) else None
-        labels = tf.TensorSpec([None, len(model.tasks)], tf.float32)
-        signature = [{**model.feature_spec, "day": tf.TensorSpec([None], tf.int64)}, labels]
-        self._plain = tf.function(
-            functools.partial(self._run, self._dense), signature, autograph=False
-        )
-        dense = tf.function(self._dense, jit_compile=True, autograph=False)
-        full = tf.function(functools.partial(self._run, dense), autograph=False)
-        self._full = full if xla else self._plain
+        plain = functools.partial(self._run, self._dense)
+        self._plain = self._full = tf.function(plain, autograph=False, reduce_retracing=True)
+        # An optimizer's many small products and sums are one pass over the weights under XLA.
+        self._update = tf.function(self._apply, jit_compile=xla, autograph=False)
+        # On a CPU large products take as long either way, and what is between them longer.
+        on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
+        if xla and on_gpu and model.network.supports_xla:
+            dense = tf.function(self._dense, jit_compile=True, autograph=False)
+            self._full = tf.function(functools.partial(self._run, dense), autograph=False)
 
     def __call__(self, features: Features, labels: tf.Tensor) -> None:
         size = int(labels.shape[0])
         self._state.batch_size = self._state.batch_size or size
         run = self._full if size == self._state.batch_size else self._plain
-        self._state.loss_sum += float(run(features, labels)) * size
+        epoch = tf.constant(self._state.epoch - 1, tf.int64)
+        self._state.loss_sum += float(run(features, labels, epoch)) * size
         self._state.examples += size
         self._state.step += 1
 
     def _run(
         self,
-        dense: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+        dense: Callable[..., tuple[tf.Tensor, Embedded]],
         features: Features,
         labels: tf.Tensor,
+        epoch: tf.Tensor,
     ) -> tf.Tensor:
         embedding = self._model.embedding
         weight = None
         if self._engagement is not None:
             weight = 1.0 + tf.linalg.matvec(labels, self._engagement)
-        embedded, lookup = embedding.train_lookup(features["keys"], weight, features["day"])
-        loss, gradient = dense(embedded, features["numbers"], features["scenario"], labels)
+        features = dict(features)
+        keys, day = features.pop("keys"), features.pop("day")
+        history_keys = features.pop("history_keys", None)
+        embedded, lookup = embedding.train_lookup(keys, weight, day, history_keys)
+        loss, gradients = dense(embedded, features, labels, epoch)
         # Rows learn from the sum over examples: in the mean, a key's step would shrink with the
         # batch, and next to Adagrad's initial accumulator rare keys would hardly learn at all.
         batch_size = tf.cast(tf.shape(labels)[0], tf.float32)
-        embedding.apply_gradients(lookup, gradient * batch_size)
+        summed = [None if part is None else part * batch_size for part in gradients]
+        embedding.apply_gradients(lookup, Embedded(*summed))
         return loss
 
     def _dense(
-        self,
-        embedded: tf.Tensor,
-        numbers: tf.Tensor,
-        scenario: tf.Tensor,
-        labels: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, embedded: Embedded, features: Features, labels: tf.Tensor, epoch: tf.Tensor
+    ) -> tuple[tf.Tensor, Embedded]:
         seed = tf.stack([self._seed, self._optimizer.iterations])
+        read = [part for part in embedded if part is not None]
         with tf.GradientTape() as tape:
-            tape.watch(embedded)
-            logits, _ = self._model.network(embedded, numbers, scenario, dropout_seed=seed)
-            loss = weighted_bce(labels, logits, self._weights)
-        weights = self._model.trainable_variables
-        *gradients, embedded_gradient = tape.gradient(loss, [*weights, embedded])
-        self._optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        return loss, embedded_gradient
+            tape.watch(read)
+            logits, _ = self._model.network(embedded, features, dropout_seed=seed)
+            loss = self._losses(
+                labels,
+                self._model.head(logits),
+                features["scenario"],
+                features.get("spaces"),
+                features.get("request"),
+                epoch,
+            )
+        of_weights, of_read = tape.gradient(loss, [self._weights, read])
+        self._update(of_weights)
+        return loss, Embedded(*of_read)
+
+    def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        self._optimizer.apply_gradients(zip(gradients, self._weights, strict=True))
 
 
 def _counts(model: RankingModel) -> dict[str, Any]:
@@ -330,19 +353,20 @@ def _mean_loss(state: _State) -> float:
     return loss
 
 
-def _valid_auc(
+def _valid_quality(
     model: RankingModel, predict: Callable[[Features], tf.Tensor], valid: tf.data.Dataset
 ) -> dict[str, float | None]:
-    batches = []
+    batches: dict[str, list[np.ndarray]] = {"labels": [], "logits": [], "spaces": []}
     for features, labels in valid:
         inputs = {name: features[name] for name in model.feature_spec}
-        batches.append((labels.numpy(), predict(inputs).numpy()))
-    if not batches:
+        batches["labels"].append(labels.numpy())
+        batches["logits"].append(predict(inputs).numpy())
+        if "spaces" in features:
+            batches["spaces"].append(features["spaces"].numpy())
+    if not batches["labels"]:
         raise ValueError("the valid data should hold examples. Received: none")
-    labels, logits = (np.concatenate(part) for part in zip(*batches, strict=True))
-    values = {
-        task.name: metrics.auc(labels[:, k], logits[:, k]) for k, task in enumerate(model.tasks)
-    }
+    joined = {name: np.concatenate(parts) for name, parts in batches.items() if parts}
+    values = qualities(model.tasks, **joined)
     if set(values.values()) == {None}:
         raise ValueError(
             "the valid data should hold both classes of at least one task, to choose the best "
@@ -352,17 +376,17 @@ def _valid_auc(
 
 
 def _summarize(
-    state: _State, loss: float, valid_auc: dict[str, float | None], table: dict[str, Any]
+    state: _State, loss: float, quality: dict[str, float | None], table: dict[str, Any]
 ) -> Epoch:
-    defined = [value for value in valid_auc.values() if value is not None]
+    defined = [value for value in quality.values() if value is not None]
     before = state.table_before
     during = {name: table[name] - before[name] for name in table if name != "hits_by_field"}
     hits = {name: n - before["hits_by_field"][name] for name, n in table["hits_by_field"].items()}
     return Epoch(
         epoch=state.epoch,
         loss=loss,
-        valid_auc=valid_auc,
-        mean_auc=sum(defined) / len(defined),
+        valid_quality=quality,
+        mean_quality=sum(defined) / len(defined),
         examples=state.examples,
         seconds=state.seconds,
         examples_per_second=state.examples / state.seconds,
@@ -382,10 +406,10 @@ def _log(writer: tf.summary.SummaryWriter, record: Epoch) -> None:
     with writer.as_default(step=record.epoch):
         tf.summary.scalar("train/loss", record.loss)
         tf.summary.scalar("train/examples_per_second", record.examples_per_second)
-        tf.summary.scalar("valid/mean_auc", record.mean_auc)
-        for task, value in record.valid_auc.items():
+        tf.summary.scalar("valid/mean_quality", record.mean_quality)
+        for task, value in record.valid_quality.items():
             if value is not None:
-                tf.summary.scalar(f"valid/auc/{task}", value)
+                tf.summary.scalar(f"valid/quality/{task}", value)
         for name, value in record.table.items():
             tf.summary.scalar(f"table/{name}", value)
         for name, value in record.hit_rate_by_field.items():
@@ -396,9 +420,9 @@ def _log(writer: tf.summary.SummaryWriter, record: Epoch) -> None:
 def _line(record: Epoch, epochs: int) -> str:
     by_task = "  ".join(
         f"{task} {'-' if value is None else format(value, '.4f')}"
-        for task, value in record.valid_auc.items()
+        for task, value in record.valid_quality.items()
     )
     return (
-        f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}  valid AUC {by_task}  "
+        f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}  valid {by_task}  "
         f"{record.examples_per_second:,.0f} examples/s"
     )

@@ -20,6 +20,9 @@ from serving.protos import Example, PredictRequest, PredictResponse
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _DT_FLOAT, _DT_STRING = 1, 7
 _LONGEST_BACKOFF = 2.0
+_MISSING = b"\xff"
+"""Stands for a text that a behaviour lacks, as in the examples that models train on."""
+
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -40,10 +43,17 @@ class PredictError(Exception):
 
 
 class Columns(NamedTuple):
-    """What a model takes in a request: columns of text and of numbers."""
+    """What a model takes in a request.
+
+    Args:
+      text: Columns of text.
+      numeric: Columns of numbers.
+      histories: Those among them with a value for each of the user's last behaviours.
+    """
 
     text: tuple[str, ...]
     numeric: tuple[str, ...]
+    histories: tuple[str, ...] = ()
 
 
 class Client:
@@ -97,13 +107,22 @@ class Client:
         """Closes the connection."""
         self._channel.close()
 
+    def columns(self, model: str) -> Columns:
+        """What a model takes in a request, asked of the server once.
+
+        Raises:
+          PredictError: if the server refuses, or does not answer in time.
+        """
+        return self._known_columns(model, time.monotonic() + self._timeout)[1]
+
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Scores rows.
 
         Args:
           model: The model's name.
           rows: B rows of raw columns. A text column takes str, bytes or an integer, a numeric one
-            any number; None, or leaving the column out, means missing.
+            any number; None, or leaving the column out, means missing. A column of a history takes
+            a list of such values, oldest first; all those of a row are equally long.
 
         Returns:
           Each task's probability, float32 [B].
@@ -115,8 +134,7 @@ class Client:
         """
         deadline = time.monotonic() + self._timeout
         try:
-            version, columns = self._columns.get(model) or self._fetch_columns(model, deadline)
-            self._columns[model] = (version, columns)
+            version, columns = self._known_columns(model, deadline)
             request = PredictRequest()
             request.model_spec.name = model
             entry = request.inputs.add(key="examples")
@@ -135,13 +153,19 @@ class Client:
         outputs = sorted(response.outputs, key=lambda entry: entry.key)
         return {entry.key: _floats(entry.key, entry.value) for entry in outputs}
 
+    def _known_columns(self, model: str, deadline: float) -> tuple[int, Columns]:
+        if model not in self._columns:
+            self._columns[model] = self._fetch_columns(model, deadline)
+        return self._columns[model]
+
     def _fetch_columns(self, model: str, deadline: float) -> tuple[int, Columns]:
         request = PredictRequest()
         request.model_spec.name = model
         request.model_spec.signature_name = "request_columns"
         response = self._send(request, deadline)
         names = {e.key: tuple(n.decode() for n in e.value.string_val) for e in response.outputs}
-        return response.model_spec.version.value, Columns(names["text"], names["numeric"])
+        columns = Columns(names["text"], names["numeric"], names.get("histories", ()))
+        return response.model_spec.version.value, columns
 
     def _send(self, request: Any, deadline: float) -> Any:
         for attempt in range(self._retries + 1):
@@ -168,10 +192,15 @@ def _example(where: str, row: Mapping[str, Any], columns: Columns) -> bytes:
         if value is None:
             continue
         entry = example.features.feature.add(key=name)
+        values = [value]
+        if name in columns.histories:
+            if not isinstance(value, (list, tuple)):
+                raise ValueError(f"{where}, {name}: found {value!r}; expected a list, oldest first")
+            values = [_MISSING if v is None and name in columns.text else v for v in value]
         if name in columns.text:
-            entry.value.bytes_list.value.append(_text(f"{where}, {name}", value))
+            entry.value.bytes_list.value.extend(_text(f"{where}, {name}", v) for v in values)
         else:
-            entry.value.float_list.value.append(_number(f"{where}, {name}", value))
+            entry.value.float_list.value.extend(_number(f"{where}, {name}", v) for v in values)
     return example.SerializeToString()
 
 

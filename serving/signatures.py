@@ -8,13 +8,15 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 SERVING_DEFAULT = "serving_default"
-"""Serialized tf.Examples to probabilities."""
+"""Serialized tf.Examples to what each task predicts."""
 
 REQUEST_COLUMNS = "request_columns"
-"""No input; the names of the columns that an example carries, `text` and `numeric`, and of those
-that the model looks up where an example does not carry them, `statistics`."""
+"""No input; the names of the columns that an example carries, `text` and `numeric`, of those among
+them that hold several values, `histories`, and of those that the model looks up where an example
+does not carry them, `statistics`."""
 
 _MODEL_INPUTS = ("keys", "numbers", "scenario")
+_HISTORY_INPUTS = ("history_keys", "history_properties", "history_length")
 
 
 class Statistics(Protocol):
@@ -38,18 +40,26 @@ class ServingSignatures(tf.Module):
       feature_spec: How the raw features are parsed from an example; text is string, a number
         is float32.
       model: The serving form of a model: {"keys" int64 [B, F], "numbers" float32 [B, 2N],
-        "scenario" int64 [B]} to logits float32 [B, K].
-      tasks: K names, in the order of the logits.
+        "scenario" int64 [B]} to outputs by name, each float32 [B] or [B, C]: a task's under the
+        task's name, and whatever else it serves.
+      tasks: Names that the outputs must have.
       statistics: Further raw features, float32, that the model looks up by those of the spec.
+      histories: Those of the spec that hold a value a behaviour of the user. With them the model
+        also takes `history_keys` int64 [B, T, C], `history_properties` float32 [B, T, P] and
+        `history_length` int64 [B].
+      raw_numbers: Those of the spec, or of the statistics, that the model also takes as they are:
+        float32 [B] by their names, NaN where an example has none.
     """
 
     def __init__(
         self,
         transform: Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]],
         feature_spec: Mapping[str, Any],
-        model: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+        model: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
         tasks: Sequence[str],
         statistics: Statistics | None = None,
+        histories: Sequence[str] = (),
+        raw_numbers: Sequence[str] = (),
     ):
         super().__init__()
         # As attributes of a module, the tables and variables of all three are saved with it.
@@ -58,6 +68,8 @@ class ServingSignatures(tf.Module):
         self._feature_spec = dict(feature_spec)
         self._model = model
         self._tasks = tuple(tasks)
+        self._histories = tuple(histories)
+        self._raw_numbers = tuple(raw_numbers)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -67,37 +79,41 @@ class ServingSignatures(tf.Module):
           examples: string [B].
 
         Returns:
-          Each task's probability, float32 [B].
+          The model's outputs: each task's probability, or what else it predicts, float32 [B], of
+          a multiclass task [B, C].
 
         Raises:
           ValueError: while it is traced, if the model's inputs need a feature that is not in
-            the spec, or if tasks and logits differ in number.
+            the spec, or if a task has no output.
         """
         # Servers feed whatever shape a request claims.
         examples = tf.ensure_shape(examples, [None])
-        transformed = self._transform(self._raw_features(examples))
-        lacking = [name for name in _MODEL_INPUTS if name not in transformed]
+        raw = self._raw_features(examples)
+        transformed = self._transform(raw)
+        names = _MODEL_INPUTS + (_HISTORY_INPUTS if self._histories else ())
+        lacking = [name for name in names if name not in transformed]
         if lacking:
             raise ValueError(
                 f"features: found {', '.join(self._feature_spec)}; expected all that "
                 f"{', '.join(lacking)} are computed from"
             )
-        logits = self._model({name: transformed[name] for name in _MODEL_INPUTS})
-        if logits.shape[-1] != len(self._tasks):
+        inputs = {name: transformed[name] for name in names}
+        outputs = self._model(inputs | {name: _number(raw[name]) for name in self._raw_numbers})
+        if not set(self._tasks) <= set(outputs):
             raise ValueError(
-                f"the model's logits: found shape {logits.shape}; expected [B, {len(self._tasks)}]"
-                f" for the tasks {', '.join(self._tasks)}"
+                f"the model's outputs: found {', '.join(outputs)}; expected one for each of the "
+                f"tasks {', '.join(self._tasks)}"
             )
-        probabilities = tf.unstack(tf.sigmoid(logits), num=len(self._tasks), axis=1)
-        return dict(zip(self._tasks, probabilities, strict=True))
+        return outputs
 
     @tf.function(input_signature=[])
     def request_columns(self) -> dict[str, tf.Tensor]:
         """Tells a client how to write an example.
 
         Returns:
-          Names of the columns that are written as bytes, `text`, and as floats, `numeric`; and of
-          the `statistics`, which a request leaves out.
+          Names of the columns that are written as bytes, `text`, and as floats, `numeric`; of those
+          among them that hold several values, `histories`; and of the `statistics`, which a request
+          leaves out.
         """
 
         def names(found: Sequence[str]) -> tf.Tensor:
@@ -109,6 +125,7 @@ class ServingSignatures(tf.Module):
         return {
             "text": names(columns(tf.string)),
             "numeric": names(columns(tf.float32)),
+            "histories": names(self._histories),
             "statistics": names(self._statistics.names if self._statistics else ()),
         }
 
@@ -117,3 +134,11 @@ class ServingSignatures(tf.Module):
             return tf.io.parse_example(examples, self._feature_spec)
         carried = dict.fromkeys(self._statistics.names, tf.io.VarLenFeature(tf.float32))
         return self._statistics(tf.io.parse_example(examples, {**self._feature_spec, **carried}))
+
+
+def _number(feature: tf.SparseTensor) -> tf.Tensor:
+    """First value of each row, NaN where there is none, float32 [B]."""
+    # A batch in which every row lacks the feature has a second dimension of 0.
+    shape = tf.stack([feature.dense_shape[0], tf.maximum(feature.dense_shape[1], 1)])
+    widened = tf.SparseTensor(feature.indices, feature.values, shape)
+    return tf.sparse.to_dense(widened, float("nan"))[:, 0]

@@ -196,8 +196,8 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
             )
         )
     for task in schema.labels:
-        labels = rows.column(label_column(task)).unique().to_pylist()
-        if len(labels) == 1:
+        labels = rows.column(label_column(task)).drop_null().unique().to_pylist()
+        if len(labels) == 1 and schema.labels[task].expression.is_condition:
             found.append(
                 Problem(
                     f"tasks.{task}.label",
@@ -205,6 +205,9 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
                     "rows of both kinds",
                 )
             )
+        elif len(labels) < 2:
+            only = f"{labels[0]:g} in all rows of the sample" if labels else "no label"
+            found.append(Problem(f"tasks.{task}.label", only, "labels that differ"))
     targets = {c: (text_column(c), "features.categorical") for c in schema.categorical}
     targets |= {c: (number_column(c), "features.numeric") for c in schema.numeric}
     for column, (target, key) in targets.items():
@@ -254,6 +257,21 @@ def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) 
     listed = [(value, shares.pop(value, 0.0)) for value in config.scenario.values]
     listed.append((f"{OTHER} ({len(shares)} values)", sum(shares.values())))
     lines.append("scenarios: " + ", ".join(f"{name} {share:.1%}" for name, share in listed))
-    rates = {t: pc.mean(sample.rows.column(label_column(t))).as_py() for t in schema.labels}
-    lines.append("positives: " + ", ".join(f"{task} {rate:.2%}" for task, rate in rates.items()))
-    return lines
+    return [*lines, *_label_lines(schema, sample.rows)]
+
+
+def _label_lines(schema: LogSchema, rows: pa.Table) -> list[str]:
+    """Rates of positives, means of labels that are numbers, rows without a label."""
+    rates, means, without = [], [], []
+    for task, label in schema.labels.items():
+        column = rows.column(label_column(task))
+        mean = pc.mean(column).as_py()
+        if mean is not None and label.expression.is_condition:
+            rates.append(f"{task} {mean:.2%}")
+        elif mean is not None:
+            extremes = pc.min_max(column).as_py()
+            means.append(f"{task} {mean:.4g} ({extremes['min']:.4g} to {extremes['max']:.4g})")
+        if label.may_be_absent:
+            without.append(f"{task} {column.null_count / rows.num_rows:.2%}")
+    kinds = {"positives": rates, "mean labels": means, "rows outside of the task's space": without}
+    return [f"{kind}: {', '.join(found)}" for kind, found in kinds.items() if found]

@@ -200,6 +200,14 @@ def predict(
         ),
     ] = None,
     address: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1:8500",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Feature state to look up users' histories in, as a feature store would; rows "
+            "then also hold the event time.",
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Prints JSON lines.")] = False,
 ) -> None:
@@ -207,6 +215,8 @@ def predict(
 
     Columns that a row leaves out count as missing.
     """
+    import numpy as np
+
     from serving.client import Client, PredictError
 
     texts = rows or [line for line in sys.stdin if line.strip()]
@@ -217,18 +227,85 @@ def predict(
         parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
         try:
             with Client(address, timeout=timeout) as client:
+                if state is not None:
+                    from transforms.behaviour_store import BehaviourStore
+
+                    columns = client.columns(model)
+                    parsed = BehaviourStore(state).fill(parsed, [*columns.text, *columns.numeric])
                 scores = client.predict(model, parsed)
         except PredictError as error:
             _print_error(str(error))
             raise typer.Exit(1) from error
     if as_json:
         for i in range(len(parsed)):
-            print(json.dumps({task: float(values[i]) for task, values in scores.items()}))
+            print(json.dumps({task: values[i].tolist() for task, values in scores.items()}))
         return
     table = Table("row", *scores)
     for i in range(len(parsed)):
-        table.add_row(str(i + 1), *(f"{values[i]:.4f}" for values in scores.values()))
+        cells = (np.atleast_1d(values[i]) for values in scores.values())
+        table.add_row(str(i + 1), *(" ".join(f"{v:.4f}" for v in cell) for cell in cells))
     Console().print(table)
+
+
+@app.command(
+    epilog="Example: equipoise fuse runs/simulated --objective "
+    "'0.7 * gauc(click) + 0.3 * gauc(like)'"
+)
+def fuse(
+    workdir: Annotated[
+        Path, typer.Argument(metavar="WORKDIR", help="Folder of a run that pushed a model.")
+    ],
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="What the score is for: a task, whose GAUC is meant, or a weighted sum of "
+            "[bold]gauc(TASK)[/bold] and [bold]auc(TASK)[/bold]."
+        ),
+    ],
+) -> None:
+    """Search the weights of the fused score on the evaluation days.
+
+    Scores the days with the pushed model, searches on half of the users, and shows what the weights
+    are worth to both halves. Prints the lines for the config; changes nothing.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tfx_pipeline.progress import quiet
+
+    with _explain_errors():
+        if not (workdir / "logs").is_dir():
+            raise InputError([Problem(str(workdir), "no run", "a run's workdir, as runs/NAME")])
+        log_file = workdir / "logs" / f"fuse-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+        with quiet(log_file) as console:
+            with console.status("Scoring the evaluation days …") as status:
+                from tfx_pipeline.fuse import fuse as search
+
+                found = search(
+                    workdir,
+                    objective,
+                    lambda trials, best: status.update(f"{trials} trials, best {best:.4f}"),
+                )
+            _print_fused(console, found)
+
+
+def _print_fused(console: Console, found: Any) -> None:
+    from tfx_pipeline.fuse import objective
+
+    for name, weights in (("before", found.before), ("after", found.after)):
+        shown = "  ".join(f"{task} {weight:g}" for task, weight in weights.items())
+        console.print(f"weights {name}: {shown}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for half in ("searched", "held out"):
+        for moment in ("before", "after"):
+            table.add_column(f"{half},\n{moment}", justify="right")
+    columns = [*found.searched, *found.held_out]
+    for i, term in enumerate(found.terms):
+        weight = "" if term.weight == 1 else f"{term.weight:g} * "
+        table.add_row(weight + term.name, *(_number(column[i], 4) for column in columns))
+    table.add_row("objective", *(f"{objective(found.terms, c):.4f}" for c in columns), style="bold")
+    console.print(table, soft_wrap=False)
+    console.print(f"version {found.version}, {found.rows:,} rows of the evaluation days")
+    console.print("For the config:", found.config_lines, sep="\n\n")
 
 
 @contextmanager
@@ -297,36 +374,43 @@ def _print_outcome(
     console: Console, summary: dict[str, Any], workdir: Path, seconds: float
 ) -> None:
     failed = {(f["task"], f["scenario"]) for f in summary["gate"]["failures"]}
+    open_cells = {(n["task"], n["scenario"]): n["why"] for n in summary["gate"]["not_judged"]}
     with_ceiling = any(cell["auc_ceiling"] is not None for cell in summary["metrics"])
     # 80 columns hold it when nothing but a blank stands between two columns.
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("task", "scenario"):
         table.add_column(name, no_wrap=True)
+    # The mean squared error of a regression, the log loss of classes; other tasks have an AUC.
+    with_loss = any(cell["kind"] in ("regression", "multiclass") for cell in summary["metrics"])
     columns = ["rows", "pos.", "AUC", *(["ceiling"] if with_ceiling else [])]
-    for name in [*columns, "GAUC", "calib."]:
+    for name in [*columns, "GAUC", *(["loss"] if with_loss else []), "calib."]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("gate", no_wrap=True)
     for cell in summary["metrics"]:
-        verdict = (
-            "[green]holds[/green]" if cell["status"] == "judged" else "[yellow]too few[/yellow]"
-        )
+        why = open_cells.get((cell["task"], cell["scenario"]))
+        verdict = "[green]holds[/green]"
+        if why is not None:
+            verdict = f"[yellow]{'too few' if 'fewer' in why else 'open'}[/yellow]"
         if (cell["task"], cell["scenario"]) in failed:
             verdict = "[red]fails[/red]"
         table.add_row(
             cell["task"],
             "all" if cell["scenario"] == "*" else escape(cell["scenario"]),
             f"{cell['examples']:,}",
-            f"{cell['positives']:,}",
+            "–" if cell["positives"] is None else f"{cell['positives']:,}",
             _number(cell["auc"], 4),
             *([_number(cell["auc_ceiling"], 4)] if with_ceiling else []),
             _number(cell["gauc"], 4),
+            *([_number(_loss(cell), 4)] if with_loss else []),
             _number(cell["calibration"], 3),
             verdict,
             style="bold" if cell["scenario"] == "*" else "",
         )
     console.print(table, soft_wrap=False)
-    if summary["gate"]["not_judged"]:
-        console.print("[yellow]too few[/yellow]: not judged, for want of positives or negatives")
+    if any("fewer" in why for why in open_cells.values()):
+        console.print("[yellow]too few[/yellow]: not judged, for want of rows of either class")
+    if not all("fewer" in why for why in open_cells.values()):
+        console.print("[yellow]open[/yellow]: not judged, for want of a pushed version to compare")
     data = summary["data"]
     console.print(
         f"{data['read']:,} rows read: {data['train']:,} train, {data['valid']:,} valid, "
@@ -343,6 +427,12 @@ def _print_outcome(
     else:
         console.print("[red]not blessed[/red], nothing was pushed")
     console.print(f"report {escape(str(workdir / 'report' / 'index.html'))}   {seconds:.0f} s")
+
+
+def _loss(cell: dict[str, Any]) -> float | None:
+    if cell["kind"] in ("regression", "multiclass"):
+        return cell["mse"] if cell["kind"] == "regression" else cell["logloss"]
+    return None
 
 
 def _explain_failure(failure: dict[str, Any]) -> str:

@@ -22,12 +22,15 @@ from tfx_pipeline.config import EmbeddingConfig
 _OPTIMIZERS = {"adagrad": Adagrad, "row_wise_adagrad": RowWiseAdagrad, "lazy_adam": LazyAdam}
 
 
-def embedding_config(settings: EmbeddingConfig, fields: Sequence[str]) -> DynamicEmbeddingConfig:
+def embedding_config(
+    settings: EmbeddingConfig, fields: Sequence[str], history_fields: Sequence[str] = ()
+) -> DynamicEmbeddingConfig:
     """What the config file asks for.
 
     Args:
       settings: The section `model.embedding`.
       fields: Names of the columns of the key matrix.
+      history_fields: Those whose rows the columns of a history read.
     """
     weights = {**settings.score_weights, **dict.fromkeys(settings.pinned, math.inf)}
     return DynamicEmbeddingConfig(
@@ -43,6 +46,7 @@ def embedding_config(settings: EmbeddingConfig, fields: Sequence[str]) -> Dynami
             quotas=FieldQuotas(settings.quotas) if settings.quotas else None,
         ),
         optimizer=_optimizer(settings),
+        history_fields=tuple(history_fields),
         serving_min_score=settings.serving_min_score,
     )
 

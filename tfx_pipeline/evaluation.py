@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 
 from tfx_pipeline.config import Config
-from transforms.examples import SCENARIO
+from tfx_pipeline.inputs import request_columns
+from transforms.examples import REQUEST, SCENARIO
+from transforms.task_labels import LabelKind
 
 POOL = "*"
 """The scenario of a cell that pools all rows."""
@@ -36,7 +39,16 @@ def eval_config(config: Config) -> tfma.EvalConfig:
                     tfma.MetricConfig(
                         class_name="CellMetrics",
                         module="tfx_pipeline.cell_metrics",
-                        config=json.dumps({"user_feature": config.data.user}),
+                        config=json.dumps(
+                            {
+                                "kinds": {name: task.kind for name, task in config.tasks.items()},
+                                "outputs": {
+                                    name: task.classes or 1 for name, task in config.tasks.items()
+                                },
+                                "user_feature": config.data.user,
+                                "request_feature": REQUEST if request_columns(config) else None,
+                            }
+                        ),
                     )
                 ],
             )
@@ -45,24 +57,43 @@ def eval_config(config: Config) -> tfma.EvalConfig:
 
 
 _VALUES = ("auc", "gauc", "logloss", "calibration", "ci")
+"""What every cell has a value of, or a reason why not."""
+
+_OF_KIND: Mapping[LabelKind, tuple[str, ...]] = {
+    "binary": (),
+    "regression": ("mse",),
+    "multiclass": ("accuracy",),
+    "ranking": ("ndcg",),
+}
+"""What cells of a kind of task have besides."""
+
+LOSS_KINDS: Mapping[LabelKind, str] = {"regression": "mse", "multiclass": "logloss"}
+"""Kinds of tasks without an AUC, each with the loss that stands for it."""
 
 
 @dataclass
 class Cell:
     """Metrics of one task in one scenario; None where a value could not be computed.
 
+    Rows outside of the task's sample space do not count.
+
     Args:
       task: Name of the task.
       scenario: Name of the scenario, `*` for the pool.
       examples: Rows.
-      positives: Rows with a positive label.
+      positives: Rows with a positive label, of a ranking task those of some relevance.
+      kind: The task's.
       auc: Area under the ROC curve.
       gauc: Mean AUC by user, weighted by the user's rows.
-      logloss: Mean binary cross-entropy, in nats.
+      logloss: Mean cross-entropy, in nats.
       calibration: Mean prediction / mean label.
       ci: 95% confidence interval of the AUC.
+      mse: Mean squared error of a regression.
+      accuracy: Share of rows whose class is the most probable one, of a multiclass task.
+      ndcg: Mean NDCG by request, of a ranking task.
       auc_ceiling: AUC of the true probabilities, where the logs hold them.
       auc_baseline: AUC of the last pushed version on the same rows, where there is one.
+      loss_baseline: Likewise the mse of a regression, or the logloss of a multiclass task.
       status: `judged` or `not_judged`.
       why_null: For each value that is None, the reason.
     """
@@ -70,25 +101,33 @@ class Cell:
     task: str
     scenario: str
     examples: int
-    positives: int
+    positives: int | None
+    kind: LabelKind = "binary"
     auc: float | None = None
     gauc: float | None = None
     logloss: float | None = None
     calibration: float | None = None
     ci: list[float] | None = None
+    mse: float | None = None
+    accuracy: float | None = None
+    ndcg: float | None = None
     auc_ceiling: float | None = None
     auc_baseline: float | None = None
+    loss_baseline: float | None = None
     status: str = "judged"
     why_null: dict[str, str] = field(default_factory=dict)
 
     @property
-    def negatives(self) -> int:
+    def negatives(self) -> int | None:
         """Rows with a negative label."""
-        return self.examples - self.positives
+        return None if self.positives is None else self.examples - self.positives
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON, without those that only other kinds have."""
+        others = {name for names in _OF_KIND.values() for name in names} - {*_OF_KIND[self.kind]}
+        if self.kind not in LOSS_KINDS:
+            others.add("loss_baseline")
+        return {name: value for name, value in asdict(self).items() if name not in others}
 
 
 def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
@@ -113,34 +152,44 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
             }
             values.setdefault((task, scenario), {}).update(metrics)
     return [
-        _to_cell(task, scenario, values.get((task, scenario)))
-        for task in config.tasks
+        _to_cell(name, task.kind, scenario, values.get((name, scenario)))
+        for name, task in config.tasks.items()
         for scenario in [POOL, *config.scenario.names]
     ]
 
 
-def _to_cell(task: str, scenario: str, metrics: dict[str, float] | None) -> Cell:
-    if metrics is None:
-        return Cell(task, scenario, 0, 0, why_null=dict.fromkeys(_VALUES, "there are no rows"))
-    examples, positives = round(metrics["cell_examples"]), round(metrics["cell_positives"])
-    cell = Cell(
-        task,
-        scenario,
-        examples,
-        positives,
-        auc=_finite(metrics["cell_auc"]),
-        gauc=_finite(metrics["cell_gauc"]),
-        logloss=_finite(metrics["cell_logloss"]),
-        calibration=_finite(metrics["cell_calibration"]),
-    )
+def _to_cell(task: str, kind: LabelKind, scenario: str, metrics: dict[str, float] | None) -> Cell:
+    has_classes = kind not in LOSS_KINDS
+    values = (*_VALUES, *_OF_KIND[kind])
+    examples = 0 if metrics is None else round(metrics["cell_examples"])
+    if metrics is None or not examples:
+        why = "there are no rows" if metrics is None else "no row is in the task's sample space"
+        positives = 0 if has_classes else None
+        return Cell(task, scenario, 0, positives, kind, why_null=dict.fromkeys(values, why))
+    cell = Cell(task, scenario, examples, None, kind)
+    for name in values:
+        if f"cell_{name}" in metrics:
+            setattr(cell, name, _finite(metrics[f"cell_{name}"]))
+    if not has_classes:
+        why = f"labels of a {kind} task are not positive or negative"
+        cell.why_null = dict.fromkeys(("positives", "auc", "gauc", "calibration", "ci"), why)
+        if kind == "regression":
+            cell.why_null["logloss"] = "a regression predicts no probability"
+        return cell
+    cell.positives = positives = round(metrics["cell_positives"])
     one_class = f"all {examples} labels are {'positive' if positives else 'negative'}"
     if cell.auc is None:
         cell.why_null |= {"auc": one_class, "ci": one_class}
     else:
-        cell.ci = auc_interval(cell.auc, positives, cell.negatives)
+        cell.ci = auc_interval(cell.auc, positives, examples - positives)
     if cell.gauc is None:
         cell.why_null["gauc"] = "no user has both positive and negative labels"
-    if cell.calibration is None:
+    if kind == "ranking":
+        for name in ("logloss", "calibration"):
+            cell.why_null[name] = "scores of a ranking task order rows and are no probabilities"
+        if cell.ndcg is None:
+            cell.why_null["ndcg"] = "no request has rows of unequal relevance"
+    elif cell.calibration is None:
         cell.why_null["calibration"] = one_class
     return cell
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tfx_pipeline.config import Config
 from transforms.days import Splits
+from transforms.history import History
 from transforms.log_files import find_files, find_log_files, fingerprint
 from transforms.log_rows import LogFile
 from transforms.log_schema import LogSchema
@@ -30,7 +31,7 @@ def log_schema(config: Config) -> LogSchema:
         event_time=data.event_time,
         day_column=data.day.column,
         day_format=data.day.format,
-        labels={name: task.label for name, task in config.tasks.items()},
+        labels={name: task.labelling for name, task in config.tasks.items()},
         true_probabilities={
             name: task.true_probability
             for name, task in config.tasks.items()
@@ -38,11 +39,35 @@ def log_schema(config: Config) -> LogSchema:
         },
         table_keys={name: table.key for name, table in data.tables.items()},
         statistics=config.features.past_days,
+        history=history(config),
+        request=request_columns(config),
     )
     problems = schema.problems()
     if problems:
         raise InputError(problems)
     return schema
+
+
+def request_columns(config: Config) -> tuple[str, ...]:
+    """Columns that identify a request; none where no task ranks within requests."""
+    ranks = any(task.kind == "ranking" for task in config.tasks.values())
+    return tuple(config.data.request) if ranks else ()
+
+
+def history(config: Config) -> History | None:
+    """What the config keeps of users' behaviours."""
+    settings = config.features.history
+    if settings is None:
+        return None
+    return History(
+        user=config.data.user,
+        time=config.data.event_time,
+        items=tuple(settings.items),
+        scenario=config.scenario.column if "scenario" in settings.properties else None,
+        labels=tuple(settings.labels),
+        age="age" in settings.properties,
+        length=settings.length,
+    )
 
 
 def splits(config: Config) -> Splits:

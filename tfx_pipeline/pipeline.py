@@ -17,7 +17,8 @@ from tfx_pipeline.components.pusher import Pusher
 from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
-from transforms.examples import DAY
+from tfx_pipeline.inputs import history, request_columns
+from transforms.examples import DAY, REQUEST
 
 
 def create_pipeline(
@@ -48,9 +49,9 @@ def create_pipeline(
         config=config.model_dump_json(
             include={
                 "data": True,
-                "features": {"categorical", "numeric", "statistics"},
+                "features": {"categorical", "numeric", "statistics", "history"},
                 "scenario": True,
-                "tasks": {"__all__": {"label", "true_probability"}},
+                "tasks": {"__all__": {"label", "kind", "classes", "space", "true_probability"}},
             }
         ),
         inputs=input_fingerprint,
@@ -190,4 +191,21 @@ def preprocessing_config(config: Config) -> dict[str, Any]:
         "day_column": DAY,
         "scenarios": config.scenario.names,
         "tasks": list(config.tasks),
+        "spaces": any(task.labelling.may_be_absent for task in config.tasks.values()),
+        "request_column": REQUEST if request_columns(config) else None,
+        "history": _history_config(config),
+    }
+
+
+def _history_config(config: Config) -> dict[str, Any] | None:
+    kept, settings = history(config), config.features.history
+    if kept is None or settings is None:
+        return None
+    return {
+        "items": kept.items,
+        "scenario": kept.scenario,
+        "labels": kept.labels,
+        "age": kept.age,
+        "age_buckets": settings.age_buckets,
+        "length": kept.length,
     }

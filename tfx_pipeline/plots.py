@@ -42,9 +42,9 @@ def training_curves(epochs: list[dict[str, Any]], tasks: list[str]) -> str:
         loss.plot(numbers, [epoch["loss"] for epoch in epochs], marker="o", color=_LINES[0])
         loss.set(title="Training loss", xlabel="epoch")
         for i, task in enumerate(tasks):
-            values = [epoch["valid_auc"][task] for epoch in epochs]
+            values = [epoch["valid_quality"][task] for epoch in epochs]
             auc.plot(numbers, values, marker="o", color=_LINES[i % len(_LINES)], label=task)
-        auc.set(title="AUC on the valid days", xlabel="epoch")
+        auc.set(title="Quality on the valid days", xlabel="epoch")
         auc.legend(frameon=False)
 
     return _two_plots(numbers, draw)

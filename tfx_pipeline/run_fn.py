@@ -9,21 +9,24 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import v1 as tfx
 
-from keras_models.backbones.ple import Ple
-from keras_models.embeddings import DynamicEmbedding
-from keras_models.model import RankingModel
-from keras_models.precision import precision
-from keras_models.tasks import Task
 from keras_models.training import fit
 from serving.export import export
 from tfx_pipeline.artifacts import write_json
+from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
-from tfx_pipeline.embedding_config import embedding_config
+from tfx_pipeline.inputs import history
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
 
 HISTORY_FILE = "history.json"
 """In the ModelRun artifact: the `History` that `fit` returned."""
+
+_REQUEST_BLOCK = 256
+"""Rows that stay side by side where tasks rank within requests. Examples come request by request,
+and a request at the end of a block may be cut in two, which costs the pairs between its parts."""
+
+_COUNTED = 65_536
+"""Rows a batch where scenarios are counted."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
@@ -35,16 +38,18 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         of the end of the last day.
     """
     config = Config.model_validate_json(fn_args.custom_config["config"])
-    _refuse_what_the_device_lacks(config)
     graph = tft.TFTransformOutput(fn_args.transform_output)
     spec = graph.transformed_feature_spec()
 
     tf.keras.utils.set_random_seed(config.training.seed)
     model = build_model(config, num_numbers=spec["numbers"].shape[0])
+    rows_by_scenario = []
+    if config.model.loss.scenario_weights != "equal":
+        rows_by_scenario = count_scenarios(fn_args.train_files, spec, len(config.scenario.names))
     checkpoint_dir = os.path.join(
         fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
     )
-    history = fit(
+    fitted = fit(
         model,
         lambda epoch: dataset(
             fn_args.train_files,
@@ -52,6 +57,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
             config.training.batch_size,
             shuffle_buffer=config.training.shuffle_buffer,
             seed=config.training.seed + epoch,
+            block=_REQUEST_BLOCK if "request" in spec else 1,
         ),
         dataset(fn_args.eval_files, spec, config.training.batch_size),
         epochs=config.training.epochs,
@@ -63,8 +69,10 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         log_dir=fn_args.model_run_dir,
         seed=config.training.seed,
         xla=config.training.xla,
+        losses=task_losses(config, rows_by_scenario),
     )
-    write_json(fn_args.model_run_dir, HISTORY_FILE, history.to_dict())
+    write_json(fn_args.model_run_dir, HISTORY_FILE, fitted.to_dict())
+    kept, fusion = history(config), config.model.fusion
     export(
         model,
         graph,
@@ -76,43 +84,11 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         tasks=list(config.tasks),
         destination=fn_args.serving_model_dir,
         statistics=ServedStatistics(read_state(fn_args.custom_config["feature_state"])),
+        histories=kept.features if kept else (),
+        raw_numbers=[fusion.length.column] if fusion and fusion.length else [],
     )
     # The model is written: from here on nothing can be resumed.
     tf.io.gfile.rmtree(checkpoint_dir)
-
-
-def _refuse_what_the_device_lacks(config: Config) -> None:
-    settings = config.training
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if settings.precision == "mixed_bfloat16" and settings.xla and not on_gpu:
-        raise ValueError(
-            "training.precision: found mixed_bfloat16 with training.xla and no GPU; expected one "
-            "of them alone, because XLA has no bfloat16 products on a CPU. Set training.xla=false"
-        )
-
-
-def build_model(config: Config, *, num_numbers: int) -> RankingModel:
-    """The model that the config names.
-
-    Args:
-      config: The run's config.
-      num_numbers: Columns of `numbers`.
-    """
-    settings = config.model
-    with precision(config.training.precision):
-        return RankingModel(
-            tasks=[Task(name, task.weight, task.engagement) for name, task in config.tasks.items()],
-            num_numbers=num_numbers,
-            num_scenarios=len(config.scenario.names),
-            backbone=Ple(num_tasks=len(config.tasks), **settings.ple.model_dump()),
-            tower_units=settings.tower_units,
-            dropout=settings.dropout,
-            embedding=DynamicEmbedding(
-                embedding_config(settings.embedding, config.features.fields),
-                seed=config.training.seed,
-                dtype="float32",
-            ),
-        )
 
 
 def dataset(
@@ -122,8 +98,9 @@ def dataset(
     *,
     shuffle_buffer: int = 0,
     seed: int = 0,
+    block: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of ({"keys", "numbers", "scenario", "day"}, labels) from transformed examples.
+    """Batches of (features, labels) from transformed examples.
 
     Args:
       patterns: Globs of gzipped TFRecords.
@@ -131,11 +108,16 @@ def dataset(
       batch_size: Rows per batch; the last one may be smaller.
       shuffle_buffer: Rows to shuffle among; 0 keeps the files' order.
       seed: Of the shuffling; the same seed gives the same order.
+      block: Rows that stay side by side when shuffled, as those of a request have to.
     """
-    files = sorted(f for pattern in patterns for f in tf.io.gfile.glob(pattern))
-    rows = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    rows = tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP")
     if shuffle_buffer:
-        rows = rows.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+        if block > 1:
+            rows = rows.batch(block)
+        size = max(1, shuffle_buffer // block)
+        rows = rows.shuffle(size, seed=seed, reshuffle_each_iteration=False)
+        if block > 1:
+            rows = rows.unbatch()
 
     def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = tf.io.parse_example(serialized, spec)
@@ -147,6 +129,30 @@ def dataset(
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def count_scenarios(
+    patterns: list[str], spec: dict[str, tf.io.FixedLenFeature], scenarios: int
+) -> list[int]:
+    """Examples of each scenario, in one pass that reads nothing else.
+
+    Args:
+      patterns: Globs of gzipped TFRecords.
+      spec: The transformed examples' features.
+      scenarios: M.
+    """
+    rows = tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP").batch(_COUNTED)
+
+    def add(counts: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
+        scenario = tf.io.parse_example(serialized, {"scenario": spec["scenario"]})["scenario"]
+        return counts + tf.math.bincount(scenario, minlength=scenarios, dtype=tf.int64)
+
+    counts: list[int] = rows.reduce(tf.zeros([scenarios], tf.int64), add).numpy().tolist()
+    return counts
+
+
+def _files(patterns: list[str]) -> list[str]:
+    return sorted(f for pattern in patterns for f in tf.io.gfile.glob(pattern))
 
 
 def training_fingerprint(fn_args: tfx.components.FnArgs, config: Config) -> str:

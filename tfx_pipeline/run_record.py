@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import ml_metadata as mlmd
@@ -18,6 +19,7 @@ class ComponentRun:
       cached: Whether an earlier run's outputs were reused.
       outputs: URI of the first artifact of each output, by the output's name.
       properties: Custom properties of these artifacts, likewise.
+      parameters: What the component was given besides artifacts.
     """
 
     name: str
@@ -25,6 +27,7 @@ class ComponentRun:
     cached: bool
     outputs: dict[str, str] = field(default_factory=dict)
     properties: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
+    parameters: dict[str, int | float | str] = field(default_factory=dict)
 
 
 def newest_run(metadata_path: str) -> dict[str, ComponentRun]:
@@ -70,13 +73,7 @@ def _read(store: mlmd.MetadataStore, execution: pb.Execution, node_type: int) ->
         key = next((step.key for step in event.path.steps if step.HasField("key")), "")
         artifact = artifacts[event.artifact_id]
         outputs.setdefault(key, artifact.uri)
-        properties.setdefault(
-            key,
-            {
-                name: getattr(value, value.WhichOneof("value"))
-                for name, value in artifact.custom_properties.items()
-            },
-        )
+        properties.setdefault(key, _plain(artifact.custom_properties))
     span = execution.last_update_time_since_epoch - execution.create_time_since_epoch
     return ComponentRun(
         name=name,
@@ -84,4 +81,9 @@ def _read(store: mlmd.MetadataStore, execution: pb.Execution, node_type: int) ->
         cached=execution.last_known_state == pb.Execution.CACHED,
         outputs=outputs,
         properties=properties,
+        parameters=_plain(execution.custom_properties),
     )
+
+
+def _plain(values: Mapping[str, pb.Value]) -> dict[str, int | float | str]:
+    return {name: getattr(value, value.WhichOneof("value")) for name, value in values.items()}

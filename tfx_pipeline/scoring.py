@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from serving.signatures import REQUEST_COLUMNS, SERVING_DEFAULT
 from transforms.examples import SCENARIO, true_feature
+from transforms.sparse import first_values
+from transforms.task_labels import LabelKind
 
 _BATCH = 4096
 
@@ -20,45 +22,66 @@ class EvaluationRows:
 
     Args:
       examples: R serialized tf.Examples.
-      labels: By task: int64 [R].
+      labels: By task: float32 [R], NaN where a row is outside of the task's sample space.
       scenario: bytes [R].
       true_probability: By task, where the logs hold it: float32 [R].
+      columns: Further features that were asked for, by name: [R], a number NaN and a text empty
+        where an example has none.
     """
 
     examples: np.ndarray
     labels: dict[str, np.ndarray]
     scenario: np.ndarray
     true_probability: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_rows(
-    pattern: str, tasks: Sequence[str], tasks_with_truth: Sequence[str]
+    pattern: str,
+    kinds: Mapping[str, LabelKind],
+    tasks_with_truth: Sequence[str],
+    also: Mapping[str, tf.DType] | None = None,
 ) -> EvaluationRows:
     """Reads tf.Examples and the columns that judging them needs.
 
     Args:
       pattern: Glob of gzipped TFRecords.
-      tasks: Names of the label features.
+      kinds: Kind of every task, by the name of its label feature.
       tasks_with_truth: Tasks whose examples hold the true probability.
+      also: Types of further features to read, string or float32.
 
     Returns:
       All rows, in the order of the files.
     """
-    spec: dict[str, tf.io.FixedLenFeature] = {t: tf.io.FixedLenFeature([], tf.int64) for t in tasks}
-    spec |= {true_feature(t): tf.io.FixedLenFeature([], tf.float32) for t in tasks_with_truth}
-    spec[SCENARIO] = tf.io.FixedLenFeature([], tf.string)
+    also = also or {}
+    types = {t: tf.int64 if kind == "binary" else tf.float32 for t, kind in kinds.items()}
+    types |= {true_feature(t): tf.float32 for t in tasks_with_truth}
+    types |= {SCENARIO: tf.string, **also}
+    spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in types.items()}
     files = sorted(tf.io.gfile.glob(pattern))
     dataset = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
-    batches = [{"": serialized, **tf.io.parse_example(serialized, spec)} for serialized in dataset]
+    batches = []
+    for serialized in dataset:
+        features = tf.io.parse_example(serialized, spec)
+        batches.append({"": serialized, **{name: _column(features[name]) for name in types}})
     columns = {
-        name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ["", *spec]
+        name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ["", *types]
     }
     return EvaluationRows(
         examples=columns[""],
-        labels={t: columns[t] for t in tasks},
+        labels={t: columns[t] for t in kinds},
         scenario=columns[SCENARIO],
         true_probability={t: columns[true_feature(t)] for t in tasks_with_truth},
+        columns={name: columns[name] for name in also},
     )
+
+
+def _column(feature: tf.SparseTensor) -> tf.Tensor:
+    """First value of each row: text, or float32 with NaN where there is none."""
+    if feature.dtype == tf.string:
+        return first_values(feature, "")[0]
+    values, present = first_values(feature, 0)
+    return tf.where(present, tf.cast(values, tf.float32), float("nan"))
 
 
 def required_columns(model: tf.Module) -> set[str]:
@@ -75,7 +98,7 @@ def score(model: tf.Module, examples: np.ndarray) -> dict[str, np.ndarray]:
       examples: R serialized tf.Examples.
 
     Returns:
-      Every output of the signature: float32 [R].
+      Every output of the signature: float32 [R], or [R, C].
     """
     signature = model.signatures[SERVING_DEFAULT]
     batches = [

@@ -15,6 +15,9 @@ from pandas.util import hash_array
 
 from transforms.cells import is_scalar, to_text
 
+EVENT_BITS = 16
+"""Lowest bits of an order hash, which only order the events of a request."""
+
 _NO_VALUE = np.uint64(0)
 
 
@@ -31,6 +34,23 @@ def key_hashes(columns: Sequence[pa.Array]) -> np.ndarray:
     for column in columns:
         hashes = _mix(hashes + _cell_hashes(column))
     return hashes
+
+
+def order_hashes(keys: Sequence[pa.Array], requests: Sequence[pa.Array]) -> np.ndarray:
+    """Hashes that say which rows meet, and in what order: rows of one request side by side.
+
+    Args:
+      keys: The event key's columns as text, each [B].
+      requests: Those of them that identify a request; with none, every event goes by itself.
+
+    Returns:
+      Hashes, uint64 [B]; all but `EVENT_BITS` of them are the request's.
+    """
+    events = key_hashes(keys)
+    if not requests:
+        return events
+    low = np.uint64((1 << EVENT_BITS) - 1)
+    return (key_hashes(requests) & ~low) | (events & low)
 
 
 def row_hashes(table: pa.Table) -> np.ndarray:

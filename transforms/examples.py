@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
+from transforms.dedupe import key_hashes
 from transforms.enrich import number_column, text_column
 from transforms.log_rows import label_column, true_column
 from transforms.log_schema import LogSchema
@@ -16,6 +17,9 @@ from transforms.statistics import feature_names
 
 SCENARIO = "_scenario"
 """Feature with the scenario's name: one of the values of the config, or `other`."""
+
+REQUEST = "_request"
+"""Feature with the row's request: a hash of the columns that identify it."""
 
 DAY = "_day"
 """Feature with the row's day: a proleptic ordinal (`date.toordinal`)."""
@@ -39,11 +43,12 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
     """The features of the examples.
 
     Args:
-      rows: From `prepare_rows`, with the features of the schema's statistics, [B].
+      rows: From `prepare_rows`, with the features of the schema's statistics and history, [B].
       schema: Their schema.
 
     Returns:
-      One column a feature: binary, float32 or int64, null where it is missing, [B].
+      One column a feature: binary, float32 or int64, null where it is missing, or lists of such
+      values, [B].
     """
     features: dict[str, pa.ChunkedArray] = {}
     for column in (*schema.categorical, schema.scenario, schema.user):
@@ -52,10 +57,16 @@ def feature_table(rows: pa.Table, schema: LogSchema) -> pa.Table:
         features[column] = rows.column(number_column(column)).cast(pa.float32())
     for name in feature_names(schema.statistics):
         features[name] = rows.column(name)
+    for name in schema.history.features if schema.history else ():
+        features[name] = rows.column(name)
     for task in schema.labels:
-        features[task] = rows.column(label_column(task))
+        values = rows.column(label_column(task))
+        features[task] = values.cast(pa.float32()) if pa.types.is_floating(values.type) else values
     for task in schema.true_probabilities:
         features[true_feature(task)] = rows.column(true_column(task)).cast(pa.float32())
+    if schema.request:
+        columns = [rows.column(text_column(c)).combine_chunks() for c in schema.request]
+        features[REQUEST] = pa.chunked_array([pa.array(key_hashes(columns).view(np.int64))])
     features[DAY] = rows.column("day").cast(pa.int64())
     features[SCENARIO] = scenario_names(rows, schema).cast(pa.binary())
     return pa.table(features)
@@ -74,7 +85,13 @@ def encode(features: pa.Table) -> Iterator[bytes]:
 
 
 def _as_lists(column: pa.Array) -> pa.Array:
-    """A list of one value for every row that has it, of none for the others."""
+    """A list of one value for every row that has it, of none for the others; lists stay."""
+    if pa.types.is_list(column.type):
+        values = column.flatten()
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        offsets = column.offsets.to_numpy()
+        return pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), values)
     present = column.is_valid().to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(column) + 1, np.int32)
     np.cumsum(present, out=offsets[1:])

@@ -1,8 +1,10 @@
 """The feature state: what later days and the server need to know of all days up to one.
 
 A folder with `state.json` (its format, the last day, what each statistic is, its sums over all
-keys) and `statistics/*.parquet`, the sums of every key: `key`, `count` and `positives:<task>` in
-float64, where `key` is that of `transforms.keys.joint_keys`.
+keys, what is kept of a behaviour), with `statistics/*.parquet`, the sums of every key: `key`,
+`count` and `positives:<task>` in float64, where `key` is that of `transforms.keys.joint_keys`, and
+with `histories/*.parquet`, the last behaviours of every user: `user`, `time` and, by the names of
+the features, its items, scenario and labels; a user's rows stand together, oldest first.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from transforms.problems import InputError, Problem
+from transforms.history import History
+from transforms.state_format import (
+    FORMAT,
+    HISTORIES,
+    MANIFEST,
+    STATISTICS,
+    check_format,
+    history_of,
+)
 from transforms.statistics import Statistic
 from transforms.storage import read_file, renamed_into_place, write_file
-
-FORMAT = 1
-
-_MANIFEST = "state.json"
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,18 @@ class FeatureState:
       last_day: Ordinal of the day that it is as of the end of.
       statistics: What it holds sums for.
       totals: Of each statistic, the sums over all keys, float64 [1 + T].
+      history: What it holds of behaviours.
     """
 
     folder: str
     last_day: int
     statistics: tuple[Statistic, ...]
     totals: tuple[np.ndarray, ...]
+    history: History | None = None
+
+    def behaviours(self) -> list[str]:
+        """Files with the last behaviours of every user."""
+        return sorted(tf.io.gfile.glob(os.path.join(self.folder, HISTORIES, "*.parquet")))
 
     def shards(self, statistic: Statistic) -> list[str]:
         """Files with the sums of a statistic."""
@@ -57,19 +69,9 @@ def read_state(folder: str) -> FeatureState:
     Raises:
       InputError: if it is of another format.
     """
-    path = os.path.join(folder, _MANIFEST)
+    path = os.path.join(folder, MANIFEST)
     manifest = json.loads(read_file(path))
-    if manifest["format"] != FORMAT:
-        raise InputError(
-            [
-                Problem(
-                    path,
-                    f"a feature state of format {manifest['format']}",
-                    f"format {FORMAT}",
-                    "Ingest the logs again with this version.",
-                )
-            ]
-        )
+    check_format(manifest, path)
     entries = manifest["statistics"]
     return FeatureState(
         folder,
@@ -79,6 +81,7 @@ def read_state(folder: str) -> FeatureState:
             for e in entries
         ),
         tuple(np.array([e["count"], *e["positives"]], np.float64) for e in entries),
+        history_of(manifest),
     )
 
 
@@ -87,6 +90,7 @@ def write_manifest(
     last_day: int,
     statistics: Sequence[Statistic],
     totals: Sequence[np.ndarray],
+    history: History | None,
     scratch: str,
 ) -> None:
     """Writes `state.json`; arguments as in `FeatureState`."""
@@ -97,24 +101,33 @@ def write_manifest(
             {**dataclasses.asdict(s), "count": float(sums[0]), "positives": sums[1:].tolist()}
             for s, sums in zip(statistics, totals, strict=True)
         ],
+        "history": None if history is None else dataclasses.asdict(history),
     }
-    with renamed_into_place(os.path.join(folder, _MANIFEST), scratch) as draft:
+    with renamed_into_place(os.path.join(folder, MANIFEST), scratch) as draft:
         write_file(draft, json.dumps(manifest, indent=1, allow_nan=False).encode())
 
 
 def write_shard(folder: str, index: int, shard: str, sums: pa.Table, scratch: str) -> None:
     """Writes the sums of some keys of the statistic at `index`."""
+    _write(os.path.join(_folder(folder), f"{index:03d}-{shard}.parquet"), sums, scratch)
+
+
+def write_behaviours(folder: str, shard: str, behaviours: pa.Table, scratch: str) -> None:
+    """Writes the last behaviours of some users."""
+    _write(os.path.join(folder, HISTORIES, f"{shard}.parquet"), behaviours, scratch)
+
+
+def read_shard(path: str) -> pa.Table:
+    """Reads a table that was written."""
+    return pq.read_table(io.BytesIO(read_file(path)))
+
+
+def _write(path: str, table: pa.Table, scratch: str) -> None:
     sink = io.BytesIO()
-    pq.write_table(sums, sink)
-    path = os.path.join(_folder(folder), f"{index:03d}-{shard}.parquet")
+    pq.write_table(table, sink)
     with renamed_into_place(path, scratch) as draft:
         write_file(draft, sink.getvalue())
 
 
-def read_shard(path: str) -> pa.Table:
-    """Reads what `write_shard` wrote."""
-    return pq.read_table(io.BytesIO(read_file(path)))
-
-
 def _folder(folder: str) -> str:
-    return os.path.join(folder, "statistics")
+    return os.path.join(folder, STATISTICS)

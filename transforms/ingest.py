@@ -1,7 +1,7 @@
 """Logs to examples as one Beam pass.
 
     files -> blocks -> usable rows, by hash of the event key -> one partition at a time:
-    duplicates dropped, past-days statistics joined, examples written
+    duplicates dropped, past-days statistics and histories joined, examples written
 
 Content that cannot be used never raises on a worker: it is tallied, and whoever runs the
 pass judges the tally. A failing disk or network does raise, so that the runner tries again.
@@ -28,12 +28,13 @@ import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
 from transforms.days import Splits
-from transforms.dedupe import duplicates
+from transforms.dedupe import EVENT_BITS, duplicates
 from transforms.enrich import SideTable, text_column
 from transforms.examples import encode, feature_table, scenario_names
 from transforms.log_files import open_file
-from transforms.log_rows import LogFile, prepare_rows, unmatched_column
+from transforms.log_rows import LogFile, label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema
+from transforms.past_behaviours import AddHistories
 from transforms.past_days import AddPastDays, PastDaysPlan
 from transforms.problems import InputError
 from transforms.readers import Block, parse_block, read_blocks
@@ -66,7 +67,7 @@ class Plan:
       tally: File that gets the tally.
       state: Folder that gets the feature state as of the end of the last day.
       scratch: Folder for files that are being written.
-      start: Folder of the feature state of an earlier day, for statistics to count on from.
+      start: Folder of the feature state of an earlier day, to go on from.
     """
 
     files: tuple[LogFile, ...]
@@ -92,6 +93,7 @@ class Plan:
             state=self.state,
             scratch=self.scratch,
             start=self.start,
+            history=self.schema.history,
         )
 
 
@@ -142,11 +144,10 @@ class Ingest(beam.PTransform):
             | "DropDuplicates"
             >> beam.ParDo(_DropDuplicates(plan)).with_outputs("tally", main="rows")
         )
-        written = (
-            _keyed(kept.rows, "Kept")
-            | "PastDays" >> AddPastDays(plan.past_days())
-            | "WriteExamples" >> beam.ParDo(_WriteExamples(plan))
-        )
+        complete = _keyed(kept.rows, "Kept") | "PastDays" >> AddPastDays(plan.past_days())
+        if plan.schema.history is not None:
+            complete = complete | "Histories" >> AddHistories(plan.past_days())
+        written = complete | "WriteExamples" >> beam.ParDo(_WriteExamples(plan))
         rejected = (
             _keyed(prepared.rejected, "Rejected")
             | "GroupByFile" >> beam.GroupByKey()
@@ -217,7 +218,7 @@ class _Tables:
 
 
 def _by_partition(rows: pa.Table, partitions: int) -> Iterator[tuple[int, bytes]]:
-    target = rows.column("key_hash").to_numpy() % np.uint64(partitions)
+    target = (rows.column("key_hash").to_numpy() >> np.uint64(EVENT_BITS)) % np.uint64(partitions)
     if partitions > 1:
         rows = rows.take(pa.array(np.argsort(target, kind="stable")))
     sizes = np.bincount(target.astype(np.int64), minlength=partitions)
@@ -239,7 +240,7 @@ class _DropDuplicates(beam.DoFn):
         tally = Tally()
         schema = self.plan.schema
         rows = _without_duplicates(pa.concat_tables(map(from_ipc, parts)), schema, tally)
-        # By hash of the event key: shuffled, and in the same order in every run.
+        # By hash: shuffled but for rows of one request, and in the same order in every run.
         rows = rows.take(pa.array(np.argsort(rows.column("key_hash").to_numpy(), kind="stable")))
         _count_kept(rows, schema, tally)
         yield beam.pvalue.TaggedOutput("tally", tally)
@@ -287,6 +288,8 @@ def _count_kept(rows: pa.Table, schema: LogSchema, tally: Tally) -> None:
         tally.count("scenario", entry["values"], rows=entry["counts"])
     other = pc.equal(scenario_names(rows, schema), schema.scenarios[-1])
     tally.count("other_scenario", "", rows=pc.sum(other).as_py() or 0)
+    for task in schema.labels:
+        tally.count("outside", task, rows=rows.column(label_column(task)).null_count)
     for table in schema.table_keys:
         unmatched = rows.column(unmatched_column(table))
         tally.count("unmatched", table, rows=pc.sum(unmatched).as_py() or 0)

@@ -23,7 +23,8 @@ def ingest_counts(
     """The counts of `counts.json`.
 
     `read` = `duplicates` + `rejected` + `out_of_range` + the splits. `scenarios`, `unmatched`,
-    `other_scenario_rows` and `days` are of the rows in the splits.
+    `outside` (rows that are outside of a task's sample space, by task), `other_scenario_rows` and
+    `days` are of the rows in the splits.
 
     Raises:
       RuntimeError: if rows got lost on the way, as they do on runners that drop outputs.
@@ -45,6 +46,11 @@ def ingest_counts(
         ],
         "scenarios": tally.of("scenario"),
         "other_scenario_rows": sum(tally.of("other_scenario").values()),
+        "outside": {
+            task: tally.of("outside").get(task, 0)
+            for task, label in schema.labels.items()
+            if label.may_be_absent
+        },
         "unmatched": {t: tally.of("unmatched").get(t, 0) for t in schema.table_keys},
         "files": [{"path": f.path, "rows": read.get(f.path, 0)} for f in files],
         "days": {str(day): tally.of("day").get(str(day), 0) for day in splits.days},

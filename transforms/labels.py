@@ -1,4 +1,4 @@
-"""Label expressions: `play_time_ms >= 0.5 * duration_ms` over whole Arrow batches.
+"""Expressions over whole Arrow batches: `play_time_ms >= 0.5 * duration_ms` and the like.
 
 The syntax is a small part of Python's, read with `ast` and a white list; see
 docs/reference/expressions.md.
@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,28 +38,32 @@ _EXTREMA = {"min": pc.min_element_wise, "max": pc.max_element_wise}
 
 _CONDITION, _NUMBER, _TEXT = "a condition", "a number", "a text"
 
+Wanted = Literal["a condition", "a number", "a condition or a number"]
+
 
 class ExpressionError(ValueError):
-    """Raised for an expression that is not a condition in the allowed syntax."""
+    """Raised for an expression that is not of the wanted kind, or not in the allowed syntax."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A condition over the columns of a table.
+    """A condition over the columns of a table, or a number computed from them.
 
     Args:
       text: The expression as written.
       columns: Every column it reads.
       text_columns: Those of `columns` that are compared with a text; all others are numbers.
+      is_condition: Whether it is a condition.
     """
 
     text: str
     columns: frozenset[str]
     text_columns: frozenset[str]
     _root: ast.expr = field(repr=False, compare=False)
+    is_condition: bool = True
 
     def evaluate(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
-        """Evaluates the condition for every row.
+        """Evaluates the expression for every row.
 
         Missing values follow Kleene's logic: a comparison with a missing value is missing,
         `missing and false` is false, `missing or true` is true. Arithmetic whose result is not
@@ -69,7 +73,7 @@ class Expression:
           table: Holds `columns`, `text_columns` as strings and the others as numbers, [B].
 
         Returns:
-          Booleans, null where the condition is missing, [B].
+          Booleans or float64, null where the value is missing, [B].
 
         Raises:
           KeyError: if a column is not there.
@@ -78,11 +82,12 @@ class Expression:
         return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
 
 
-def parse_expression(text: str) -> Expression:
+def parse_expression(text: str, wanted: Wanted = "a condition") -> Expression:
     """Reads a condition such as `is_click == 1 and play_time_ms > min(duration_ms, 18000)`.
 
     Args:
       text: The expression.
+      wanted: What it should be; a number is for example `min(play_time_ms / duration_ms, 1)`.
 
     Returns:
       The parsed expression.
@@ -108,12 +113,14 @@ def parse_expression(text: str) -> Expression:
         raise
     except ValueError as error:  # null bytes
         raise ExpressionError(f"the expression cannot be read: {error}") from None
-    if kind != _CONDITION:
+    if kind not in wanted:
         example = f"{line} == 1" if kind == _NUMBER else "is_click == 1"
-        raise ExpressionError(
-            f"`{line}` is {kind}, not a condition; compare it with something, "
-            f"for example `{example}`"
+        advice = (
+            "compute it from columns, for example `min(play_time_ms / duration_ms, 1)`"
+            if wanted == _NUMBER
+            else f"compare it with something, for example `{example}`"
         )
+        raise ExpressionError(f"`{line}` is {kind}, not {wanted}; {advice}")
     if not checker.columns:
         raise ExpressionError(f"`{line}` reads no column, so it is the same for every row")
     mixed = sorted(checker.texts & checker.numbers)
@@ -122,7 +129,8 @@ def parse_expression(text: str) -> Expression:
             f"`{line}` compares column `{mixed[0]}` with a text and also uses it as a number; "
             "use it as one of them"
         )
-    return Expression(line, frozenset(checker.columns), frozenset(checker.texts), root)
+    columns, texts = frozenset(checker.columns), frozenset(checker.texts)
+    return Expression(line, columns, texts, root, kind == _CONDITION)
 
 
 class _Checker:

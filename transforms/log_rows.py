@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
 from transforms.days import OUT_OF_RANGE, Splits, parse_days
-from transforms.dedupe import key_hashes, row_hashes
+from transforms.dedupe import order_hashes, row_hashes
 from transforms.enrich import SideTable, join, number_column, text_column
-from transforms.labels import parse_expression
+from transforms.labels import Expression
 from transforms.log_schema import LogSchema, column_problems
 from transforms.raw_rows import RawRows
 from transforms.readers import Format
@@ -132,7 +132,8 @@ def prepare_rows(
     typed["file"] = pa.array(np.full(work.size, file.index, np.int32))
     typed["row"] = pa.array(work.raw.numbers)
     typed["day"] = pa.array(days[needed])
-    typed["key_hash"] = pa.array(key_hashes(keys))
+    requests = [typed[text_column(c)] for c in schema.request]
+    typed["key_hash"] = pa.array(order_hashes(keys, requests))
     typed["row_hash"] = pa.array(row_hashes(work.raw.table))
     rows = pa.table({column: typed[column] for column in _output_columns(schema)})
     if work.reasons.any():
@@ -141,11 +142,17 @@ def prepare_rows(
 
 
 def _output_columns(schema: LogSchema) -> list[str]:
-    texts = dict.fromkeys((*schema.event_key, *schema.categorical, schema.scenario, schema.user))
+    texts = dict.fromkeys(
+        (
+            *(*schema.event_key, *schema.categorical, schema.scenario, schema.user),
+            *schema.request,
+        )
+    )
+    times = () if schema.history is None else (schema.event_time,)
     return [
         *("file", "row", "day", "key_hash", "row_hash"),
         *map(text_column, texts),
-        *map(number_column, schema.numeric),
+        *map(number_column, dict.fromkeys((*schema.numeric, *times))),
         *map(label_column, schema.labels),
         *map(true_column, schema.true_probabilities),
         *map(unmatched_column, schema.table_keys),
@@ -230,7 +237,8 @@ class _Work:
         ):
             for column in columns:
                 typed.setdefault(name(column), pa.nulls(self.size, kind))
-        required = [(c, text_column(c)) for c in (*schema.event_key, schema.user, schema.scenario)]
+        needed = (*schema.event_key, schema.user, schema.scenario, *schema.request)
+        required = [(c, text_column(c)) for c in needed]
         for column, target in [*required, (schema.event_time, number_column(schema.event_time))]:
             missing = typed[target].is_null().to_numpy(zero_copy_only=False)
             self.reject(missing, f"`{column}` is missing")
@@ -240,16 +248,11 @@ class _Work:
 
     def add_labels(self, typed: dict[str, pa.Array]) -> None:
         """Adds every task's label and true probability."""
-        for task, text in self.schema.labels.items():
-            expression = parse_expression(text)
-            inputs = {
-                c: typed[text_column(c) if c in expression.text_columns else number_column(c)]
-                for c in expression.columns
-            }
-            label = expression.evaluate(pa.table(inputs))
-            unknown = label.is_null().to_numpy(zero_copy_only=False)
-            self.reject(unknown, f"the label of `{task}` cannot be computed from what is there")
-            typed[label_column(task)] = label.cast(pa.int64())
+        for task, label in self.schema.labels.items():
+            values, faults = label.read(lambda expression: _evaluate(expression, typed))
+            for rows, reason in faults:
+                self.reject(rows, f"the label of `{task}` {reason}")
+            typed[label_column(task)] = values
         for task, column in self.schema.true_probabilities.items():
             values = typed[number_column(column)]
             inside = pc.and_(pc.greater_equal(values, 0), pc.less_equal(values, 1))
@@ -286,6 +289,13 @@ class _Work:
             shown = show_cell(cells, first)[:_SHOWN_CHARACTERS]
             example = Example(self.file.index, int(self.raw.numbers[first]), shown)
             self.tally.count("bad_cells", *what, rows=int(bad.sum()), example=example)
+
+
+def _evaluate(expression: Expression, typed: Mapping[str, pa.Array]) -> pa.Array:
+    name = {c: text_column(c) for c in expression.text_columns}
+    return expression.evaluate(
+        pa.table({c: typed[name.get(c, number_column(c))] for c in expression.columns})
+    )
 
 
 def _take(raw: RawRows, positions: np.ndarray) -> RawRows:

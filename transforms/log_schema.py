@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from transforms.labels import parse_expression
+from transforms.history import PREFIX as HISTORY_PREFIX
+from transforms.history import History
+from transforms.labels import Expression
 from transforms.problems import Problem
 from transforms.statistics import PREFIX, Statistic
+from transforms.task_labels import Label
 
-RESERVED_PREFIXES = ("_", PREFIX)
-"""Features of our own making start with one: `_scenario`, `_true_<task>`, statistics."""
+RESERVED_PREFIXES = ("_", PREFIX, HISTORY_PREFIX)
+"""Features of our own making start with one: `_scenario`, `_true_<task>`, statistics, histories."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,12 @@ class LogSchema:
       event_time: Column of its time.
       day_column: Column of its day. None where the path tells it.
       day_format: strptime format of that column.
-      labels: Label expression of every task.
+      labels: Label of every task.
       true_probabilities: Column of the true probability, for tasks where it is known.
       table_keys: Key column of every joined table.
       statistics: Past-days statistics, by categorical features and the scenario.
+      history: What is kept of users' behaviours: categorical features, the scenario and labels.
+      request: Columns that together identify a request; none where no task ranks within requests.
     """
 
     categorical: tuple[str, ...]
@@ -47,10 +52,12 @@ class LogSchema:
     event_time: str
     day_column: str | None
     day_format: str
-    labels: Mapping[str, str]
+    labels: Mapping[str, Label]
     true_probabilities: Mapping[str, str]
     table_keys: Mapping[str, str]
     statistics: tuple[Statistic, ...] = ()
+    history: History | None = None
+    request: tuple[str, ...] = ()
 
     @cached_property
     def text_columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -59,13 +66,13 @@ class LogSchema:
         uses.append((self.scenario, "scenario.column"))
         uses.append((self.user, "data.user"))
         uses += [(column, "data.event_key") for column in self.event_key]
+        uses += [(column, "data.request") for column in self.request]
         if self.day_column is not None:
             uses.append((self.day_column, "data.day.column"))
         uses += [(column, "features.statistics") for s in self.statistics for column in s.by]
         uses += [(key, f"data.tables.{table}.key") for table, key in self.table_keys.items()]
-        for task, text in self.labels.items():
-            columns = sorted(parse_expression(text).text_columns)
-            uses += [(column, f"tasks.{task}.label") for column in columns]
+        for key, expression in self._expressions():
+            uses += [(column, key) for column in sorted(expression.text_columns)]
         return _grouped(uses)
 
     @cached_property
@@ -73,10 +80,9 @@ class LogSchema:
         """Columns read as numbers, each with the config keys that use it."""
         uses = [(column, "features.numeric") for column in self.numeric]
         uses.append((self.event_time, "data.event_time"))
-        for task, text in self.labels.items():
-            expression = parse_expression(text)
+        for key, expression in self._expressions():
             columns = sorted(expression.columns - expression.text_columns)
-            uses += [(column, f"tasks.{task}.label") for column in columns]
+            uses += [(column, key) for column in columns]
         for task, column in self.true_probabilities.items():
             uses.append((column, f"tasks.{task}.true_probability"))
         return _grouped(uses)
@@ -92,8 +98,18 @@ class LogSchema:
         """Columns that must stand in the log itself, not in a joined table."""
         day = () if self.day_column is None else (self.day_column,)
         return frozenset(
-            (*self.event_key, self.event_time, self.user, *day, *self.table_keys.values())
+            (
+                *(*self.event_key, self.event_time, self.user, *day),
+                *(*self.table_keys.values(), *self.request),
+            )
         )
+
+    def _expressions(self) -> Iterator[tuple[str, Expression]]:
+        """Every task's expressions, each with the config key that holds it."""
+        for task, label in self.labels.items():
+            yield f"tasks.{task}.label", label.expression
+            if label.space_expression is not None:
+                yield f"tasks.{task}.space", label.space_expression
 
     def problems(self) -> list[Problem]:
         """Contradictions among the uses, which no data could satisfy."""

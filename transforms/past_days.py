@@ -23,6 +23,7 @@ import tensorflow as tf
 from transforms.enrich import text_column
 from transforms.feature_state import FeatureState, read_shard, read_state, write_manifest
 from transforms.feature_state import write_shard as write_state_shard
+from transforms.history import History
 from transforms.keys import categorical_keys, joint_keys
 from transforms.log_rows import label_column
 from transforms.statistics import Statistic, past_sums
@@ -44,6 +45,7 @@ class PastDaysPlan:
       state: Folder that gets the feature state as of the end of `last_day`.
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to count on from.
+      history: What is kept of users' behaviours; see `past_behaviours`.
     """
 
     statistics: tuple[Statistic, ...]
@@ -53,20 +55,25 @@ class PastDaysPlan:
     state: str
     scratch: str
     start: str | None = None
+    history: History | None = None
 
     def start_state(self) -> FeatureState:
         """The state to count on from; an empty one where there is none.
 
         Raises:
-          ValueError: if it is of other statistics, or not of an earlier day.
+          ValueError: if it is of other statistics or histories, or not of an earlier day.
         """
         if self.start is None:
             zeros = tuple(np.zeros(1 + len(s.of)) for s in self.statistics)
-            return FeatureState("", self.first_day - 1, self.statistics, zeros)
+            return FeatureState("", self.first_day - 1, self.statistics, zeros, self.history)
         start = read_state(self.start)
         if start.statistics != self.statistics:
             raise ValueError(
                 f"{self.start}: found the statistics {start.statistics}; expected {self.statistics}"
+            )
+        if start.history != self.history:
+            raise ValueError(
+                f"{self.start}: found the histories {start.history}; expected {self.history}"
             )
         if start.last_day >= self.first_day:
             raise ValueError(
@@ -151,7 +158,7 @@ def _write_manifest(
     plan: PastDaysPlan, start: FeatureState, totals: Mapping[int, tuple[int, ...]]
 ) -> None:
     last = [_day_totals(plan, start, i, totals)[1] for i in range(len(plan.statistics))]
-    write_manifest(plan.state, plan.last_day, plan.statistics, last, plan.scratch)
+    write_manifest(plan.state, plan.last_day, plan.statistics, last, plan.history, plan.scratch)
 
 
 def row_keys(rows: pa.Table, statistics: Sequence[Statistic]) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from transforms.bucketize import log_z_scores, quantile_bucket
 from transforms.keys import bucket_keys, categorical_keys
+from transforms.sequences import history_inputs
 from transforms.sparse import first_values
 
 
@@ -22,17 +23,23 @@ def preprocessing_fn(
     """Builds the graph.
 
     Args:
-      inputs: Raw features by name, each a `tf.SparseTensor` [B, <= 1] as parsed from examples.
+      inputs: Raw features by name, each a `tf.SparseTensor` [B, <= 1] as parsed from examples;
+        those of a history have any number of values.
       custom_config: `categorical` and `numeric` (names of features), `num_buckets`,
         `scenario_column`, `scenarios` (names, the last one takes all others), `day_column` (an
-        ordinal) and `tasks`.
+        ordinal) and `tasks`; `spaces` if examples may lie outside of a task's sample space, and
+        `request_column` if tasks rank within requests; `history`, as for `history_inputs`, if
+        there are histories.
 
     Returns:
       `keys` int64 [B, F] with F = categorical features, then numeric ones by bucket;
       `numbers` float32 [B, 2N], N z-scores, then N presence masks;
       `scenario` int64 [B], the position in `scenarios`;
       `day` int64 [B], the day of each row as an ordinal;
-      `labels` float32 [B, K].
+      `labels` float32 [B, K], 0 outside of a task's sample space;
+      `spaces` float32 [B, K], where asked for: 1 inside, where the example has the label, else 0;
+      `request` int64 [B], where asked for;
+      what `history_inputs` gives, where asked for.
     """
     categorical: Sequence[str] = custom_config["categorical"]
     numeric: Sequence[str] = custom_config["numeric"]
@@ -62,16 +69,22 @@ def preprocessing_fn(
         wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)
 
     scenario, _ = first_values(inputs[custom_config["scenario_column"]], "")
-    labels = [
-        tf.cast(first_values(inputs[task], 0)[0], tf.float32) for task in custom_config["tasks"]
-    ]
-    return {
+    labels = [first_values(inputs[task], 0) for task in custom_config["tasks"]]
+    outputs = {
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
         "scenario": _scenario_id(scenario, custom_config["scenarios"]),
         "day": first_values(inputs[custom_config["day_column"]], 0)[0],
-        "labels": tf.stack(labels, axis=1),
+        "labels": tf.stack([tf.cast(values, tf.float32) for values, _ in labels], axis=1),
     }
+    if custom_config.get("spaces"):
+        present = [tf.cast(present, tf.float32) for _, present in labels]
+        outputs["spaces"] = tf.stack(present, axis=1)
+    if custom_config.get("request_column"):
+        outputs["request"] = first_values(inputs[custom_config["request_column"]], 0)[0]
+    if custom_config.get("history"):
+        outputs |= history_inputs(inputs, custom_config["history"], custom_config["scenarios"])
+    return outputs
 
 
 def _scenario_id(values: tf.Tensor, scenarios: Sequence[str]) -> tf.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_models.embeddings import DynamicEmbedding
+from keras_models.embeddings import DynamicEmbedding, Embedded
 from support.static_step import targets
 from support.streams import SHAPE
 from support.timing import Step
@@ -26,9 +26,9 @@ def dynamic_step(embedding: DynamicEmbedding, day: int = 0) -> Step:
             keys, day=tf.fill(SHAPE[:1], tf.constant(day, tf.int64))
         )
         with tf.GradientTape() as tape:
-            tape.watch(embedded)
-            loss = tf.reduce_mean(tf.square(embedded - target))
-        embedding.apply_gradients(lookup, tape.gradient(loss, embedded))
+            tape.watch(embedded.fields)
+            loss = tf.reduce_mean(tf.square(embedded.fields - target))
+        embedding.apply_gradients(lookup, Embedded(tape.gradient(loss, embedded.fields)))
         return loss
 
     return step

@@ -1,10 +1,11 @@
-"""What every backbone gives."""
+"""What every backbone is, and what it gives."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
+import tf_keras as keras
 
 
 class BackboneOutput(NamedTuple):
@@ -21,3 +22,22 @@ class BackboneOutput(NamedTuple):
     hidden: tf.Tensor | None
     logits: tf.Tensor | None
     intermediates: dict[str, tf.Tensor]
+
+
+class Backbone(keras.layers.Layer):
+    """A layer from an example's vector and scenario to what the tasks read of it.
+
+    `call(inputs: float32 [B, I], scenario: int64 [B], training: bool = False) -> BackboneOutput`.
+    The constructor takes `num_tasks`, and, by these names, what else it needs to know of the model:
+    `num_scenarios` and `field_dims`, the widths of the embedded fields, which come first in
+    `inputs`. All other arguments are the user's, and have defaults.
+
+    Attributes:
+      supports_xla: Whether XLA can compile it. It cannot where shapes depend on values.
+      scores: Whether it scores by itself, so that there are no towers.
+      min_scenarios: Scenarios that it needs to make sense.
+    """
+
+    supports_xla: ClassVar[bool] = True
+    scores: ClassVar[bool] = False
+    min_scenarios: ClassVar[int] = 1

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.expert_bank import ExpertBank
 
 
-class DcnV2(keras.layers.Layer):
+class DcnV2(Backbone):
     """Products of input components, one degree more a layer, and an MLP on or beside them.
 
     With x_0 = x, cross layer l = 1 .. L gives

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.stacked_dense import StackedDense
 
 
-class DeepFm(keras.layers.Layer):
+class DeepFm(Backbone):
     """A factorization machine beside an MLP, on the same embeddings.
 
     With x the whole input and v_1 .. v_F in R^D the embeddings of its fields,
@@ -36,6 +35,8 @@ class DeepFm(keras.layers.Layer):
     Reference: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR
     Prediction", IJCAI 2017.
     """
+
+    scores = True
 
     def __init__(
         self,

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.san import San
 from keras_models.layers.scenario_cgc import ScenarioCgc
 from keras_models.layers.sei import Sei
 
 
-class HiNet(keras.layers.Layer):
+class HiNet(Backbone):
     """What scenarios share, what is their own, what they take from one another; then tasks.
 
     For an example x of scenario i,
@@ -44,6 +43,7 @@ class HiNet(keras.layers.Layer):
     """
 
     supports_xla = False
+    min_scenarios = 2
 
     def __init__(
         self,

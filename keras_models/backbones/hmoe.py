@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
 
-class Hmoe(keras.layers.Layer):
+class Hmoe(Backbone):
     """Every scenario scores every example; an example's scenario mixes these scores.
 
     The implicit part mixes E shared experts f with one gate a scenario, m = 1 .. M, and a tower a
@@ -46,6 +45,9 @@ class Hmoe(keras.layers.Layer):
     Reference: Li et al., "Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting
     Task Relationships in the Label Space", CIKM 2020.
     """
+
+    scores = True
+    min_scenarios = 2
 
     def __init__(
         self,

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
 
-class Mmoe(keras.layers.Layer):
+class Mmoe(Backbone):
     """All experts are shared; each task mixes them with a gate of its own.
 
     With E experts f_1 .. f_E, each an MLP with ReLU,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.cgc import Cgc
 
 
-class Ple(keras.layers.Layer):
+class Ple(Backbone):
     """Levels of CGC: shared and task-specific experts, separated further at each level.
 
     Level j's experts and gate of task k read y_k of level j - 1, its shared experts and shared gate
@@ -57,21 +57,25 @@ class Ple(keras.layers.Layer):
             for level in range(1, levels + 1)
         ]
 
-    def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def call(
+        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
+    ) -> BackboneOutput:
         """Applies the levels.
 
         Args:
           inputs: float32 [B, I].
+          scenario: int64 [B]; not read, x holds it.
+          training: Not read; training and inference are alike.
 
         Returns:
-          float32 [B, K, H]; and the gates by name: `level_1/task_gates` float32 [B, K, P + S], own
-          experts first, `level_1/shared_gate` float32 [B, K * P + S], and so on.
+          `hidden` float32 [B, K, H]; and the gates by name: `level_1/task_gates` float32
+          [B, K, P + S], own experts first, `level_1/shared_gate` float32 [B, K * P + S], and so on.
         """
         outputs, intermediates = inputs, {}
         for level in self._levels:
             outputs, gates = level(outputs)
             intermediates.update({f"{level.name}/{name}": gate for name, gate in gates.items()})
-        return outputs, intermediates
+        return BackboneOutput(outputs, None, intermediates)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.expert_bank import ExpertBank
 
 
-class SharedBottom(keras.layers.Layer):
+class SharedBottom(Backbone):
     """One MLP with ReLU that the towers of all tasks read: h_k = MLP(x).
 
     The MLP is computed once. What the K towers read is its output broadcast: measured on CPU, with

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from keras_models.backbones.backbone import BackboneOutput
+from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.layers.partitioned_norm import PartitionedNorm
 from keras_models.layers.scenario_groups import ScenarioGroups
 from keras_models.layers.star_dense import StarDense
 from keras_models.layers.tower import Tower
 
 
-class Star(keras.layers.Layer):
+class Star(Backbone):
     """One network for all scenarios, whose weights each scenario scales with its own.
 
     For an example x of scenario i,
@@ -42,6 +41,7 @@ class Star(keras.layers.Layer):
     """
 
     supports_xla = False
+    min_scenarios = 2
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from keras_models.embeddings.policy import (
     MinCount,
     Policy,
 )
+from keras_models.embeddings.reading import Embedded
 
 __all__ = [
     "Adagrad",
@@ -20,6 +21,7 @@ __all__ = [
     "DynamicEmbedding",
     "DynamicEmbeddingConfig",
     "DynamicTable",
+    "Embedded",
     "ExpireAfter",
     "ExportedEmbedding",
     "ExportedTable",

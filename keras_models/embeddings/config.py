@@ -22,6 +22,7 @@ class DynamicEmbeddingConfig:
       capacities: Capacities that differ, by width.
       policy: Which keys have rows.
       optimizer: How rows learn.
+      history_fields: For each of the C columns of history keys, the field whose rows it shares.
       serving_min_score: Rows of a lower score (decayed, weighted occurrences) are not exported.
     """
 
@@ -32,6 +33,7 @@ class DynamicEmbeddingConfig:
     capacities: Mapping[int, int] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     optimizer: RowOptimizer = field(default_factory=Adagrad)
+    history_fields: tuple[str, ...] = ()
     serving_min_score: float = 0.0
 
     def __post_init__(self) -> None:
@@ -39,6 +41,8 @@ class DynamicEmbeddingConfig:
         known = f"among the fields {', '.join(self.fields)}"
         for name in self.dims:
             require("dims", name, name in self.fields, known)
+        for name in self.history_fields:
+            require("history_fields", name, name in self.fields, known)
         for name in sorted(self.policy.fields):
             require("policy", name, name in self.fields, known)
         widths = sorted(set(self.field_dims))
@@ -52,3 +56,8 @@ class DynamicEmbeddingConfig:
     def field_dims(self) -> tuple[int, ...]:
         """Width of each field, in order."""
         return tuple(self.dims.get(name, self.dim) for name in self.fields)
+
+    @property
+    def history_dims(self) -> tuple[int, ...]:
+        """Width of each column of history keys, in order."""
+        return tuple(self.dims.get(name, self.dim) for name in self.history_fields)

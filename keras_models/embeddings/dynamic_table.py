@@ -40,17 +40,18 @@ class TableLookup(NamedTuple):
     """What a training step read, for `DynamicTable.apply_gradients`.
 
     Args:
-      rows: float32 [U, D], what the examples read: those of the step's distinct keys, then the F
-        shared ones. Some are not read by any example and are zero.
+      rows: float32 [U, D], what the examples read. Some are not read by any example and are zero.
       index: int64 [b * F], the row that each key of this replica's flattened matrix reads.
       optimizer: float32 [U, width], what the optimizer keeps of the rows.
       slots: int64 [U], where they are kept.
+      history: int64 [n * C], the row that each key of the flattened histories reads.
     """
 
     rows: tf.Tensor
     index: tf.Tensor
     optimizer: tf.Tensor
     slots: tf.Tensor
+    history: tf.Tensor | None = None
 
 
 class DynamicTable(tf.Module):
@@ -70,12 +71,18 @@ class DynamicTable(tf.Module):
     that its own estimated score is higher. The row and its optimizer's state start afresh, and the
     evicted key has to earn admission again.
 
+    Histories. Keys of what a user did before read rows and let them learn, and that is all: they
+    are not counted, bring no row in, keep none, and make none go. (They were counted when they were
+    shown.) They read after newcomers have been placed, so no row that they read goes in the same
+    step.
+
     Replicas. Under `tf.distribute` every replica holds the whole table; see `replicas`.
 
     Args:
       dim: Width D of a row.
       capacity: Rows C for admitted keys; rounded up to a multiple of 8, and to 64 at least.
       fields: Names of the F columns of the key matrix; each has a shared row.
+      history_fields: For each of the C columns of history keys the field whose rows it reads.
       policy: Which keys have rows.
       optimizer: How rows learn.
       seed: Seeds the initial rows.
@@ -89,6 +96,7 @@ class DynamicTable(tf.Module):
         dim: int,
         capacity: int,
         fields: Sequence[str],
+        history_fields: Sequence[str] = (),
         policy: Policy | None = None,
         optimizer: RowOptimizer | None = None,
         seed: int = 0,
@@ -100,7 +108,10 @@ class DynamicTable(tf.Module):
         require("fields", fields, len(fields) >= 1, "at least one name")
         require("fields", fields, len(set(fields)) == len(fields), "different names")
         self.dim = dim
+        for name in history_fields:
+            require("history_fields", name, name in fields, f"among {', '.join(fields)}")
         self.fields = tuple(fields)
+        self.history_fields = tuple(history_fields)
         self.capacity = max(MIN_CAPACITY, -(-capacity // WAYS) * WAYS)
         self.policy = policy or Policy()
         self.optimizer = optimizer or Adagrad()
@@ -113,8 +124,11 @@ class DynamicTable(tf.Module):
         shared = uniform_rows(
             tf.range(len(self.fields), dtype=tf.int64), dim, ROW_LIMIT, 2 * seed + _SHARED_SALT
         )
-        rows = tf.concat([tf.zeros([self.capacity, dim]), shared, tf.zeros([1, dim])], axis=0)
-        self.records = table_variable(self._with_fresh_optimizer(rows), "records")
+        # In NumPy, since TensorFlow keeps the memory of what it puts together and drops.
+        records = np.zeros([self._scratch + 1, dim + self.optimizer.width(dim)], np.float32)
+        records[self.capacity : self._scratch, :dim] = shared
+        records[:, dim:] = self.optimizer.initial_state(dim)
+        self.records = table_variable(records, "records")
         self.keys = table_variable(self._empty_keys(), "keys")
         self.row_state = table_variable(
             tf.zeros([self._scratch + 1, len(self._columns)]), "row_state"
@@ -157,6 +171,20 @@ class DynamicTable(tf.Module):
         slots = tf.where(slots >= 0, slots, self._shared_slots())
         return gather(self.records, slots)[..., : self.dim]
 
+    def lookup_history(self, keys: tf.Tensor) -> tf.Tensor:
+        """Reads rows of behaviours and changes nothing.
+
+        Args:
+          keys: int64 [n, C]; 0 where there is no behaviour.
+
+        Returns:
+          float32 [n, C, D]; the field's shared row where a key has none, zeros where there is no
+          behaviour.
+        """
+        self._require_history(keys)
+        slots = tf.reshape(self._history_slots(keys), [-1, len(self.history_fields)])
+        return gather(self.records, slots)[..., : self.dim]
+
     def find(self, keys: tf.Tensor) -> tf.Tensor:
         """The slot of each key.
 
@@ -173,7 +201,11 @@ class DynamicTable(tf.Module):
         return tf.where(self._expired(rows), tf.constant(-1, tf.int64), slots)
 
     def train_lookup(
-        self, keys: tf.Tensor, weight: tf.Tensor | None = None, day: tf.Tensor | None = None
+        self,
+        keys: tf.Tensor,
+        weight: tf.Tensor | None = None,
+        day: tf.Tensor | None = None,
+        history_keys: tf.Tensor | None = None,
     ) -> TableLookup:
         """Counts, admits and evicts, then reads the rows of a training step.
 
@@ -183,6 +215,7 @@ class DynamicTable(tf.Module):
             default, clipped to 1e-6 and 1e6. Admission counts plain occurrences.
           day: int64 [b], the day of each example, counted from any fixed day. The table's clock
             shows the newest day seen; without it, it stands still.
+          history_keys: int64 [n, C], behaviours of this replica's examples; 0 where there is none.
 
         Returns:
           The rows, and what `apply_gradients` needs.
@@ -218,8 +251,11 @@ class DynamicTable(tf.Module):
         shared = tf.size(unique, tf.int64) + tf.range(len(self.fields), dtype=tf.int64)
         index = tf.where(own_keys, tf.reshape(position, [-1, len(self.fields)]), shared)
         index = tf.reshape(index[start : start + size], [-1])
+        history = None
+        if history_keys is not None:
+            slots, index, history = self._with_history(slots, index, history_keys)
         record = gather(self.records, slots)
-        return TableLookup(record[:, : self.dim], index, record[:, self.dim :], slots)
+        return TableLookup(record[:, : self.dim], index, record[:, self.dim :], slots, history)
 
     def apply_gradients(self, lookup: TableLookup, gradients: tf.Tensor) -> None:
         """One step of the optimizer on the rows that the step read.
@@ -228,6 +264,10 @@ class DynamicTable(tf.Module):
           lookup: From `train_lookup`, in the same step.
           gradients: float32 [U, D], summed over the examples of this replica.
         """
+        if lookup.history is not None:
+            # The scratch row is what no behaviour reads, and has to stay zero.
+            learns = tf.not_equal(lookup.slots, self._scratch)[:, None]
+            gradients = tf.where(learns, gradients, tf.zeros_like(gradients))
         rows, state = self.optimizer.step(
             lookup.rows, lookup.optimizer, sum_over_replicas(gradients)
         )
@@ -410,6 +450,39 @@ class DynamicTable(tf.Module):
         self._expirations.assign_add(tf.size(slots, tf.int64))
         self._write_keys(slots, self._filler_of(slots // WAYS)[:, 0])
         scatter_update(self.row_state, slots, tf.zeros([tf.size(slots), len(self._columns)]))
+
+    # Histories.
+
+    def _require_history(self, keys: tf.Tensor) -> None:
+        columns = len(self.history_fields)
+        require("history_keys", keys.shape, keys.shape[1] == columns, f"[n, {columns}]")
+
+    def _history_slots(self, keys: tf.Tensor) -> tf.Tensor:
+        """int64 [n * C]: the slot that each key of [n, C] reads."""
+        shared = [self.capacity + self.fields.index(name) for name in self.history_fields]
+        shared = tf.tile(tf.constant(shared, tf.int64), tf.shape(keys)[:1])
+        keys = tf.reshape(keys, [-1])
+        unique, position = tf.unique(keys, tf.int64)
+        slots = tf.gather(self.find(unique), position)
+        slots = tf.where(slots >= 0, slots, shared)
+        return tf.where(tf.equal(keys, 0), tf.constant(self._scratch, tf.int64), slots)
+
+    def _with_history(
+        self, slots: tf.Tensor, index: tf.Tensor, history_keys: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Adds the rows of histories to those that a step reads.
+
+        Returns:
+          Distinct slots int64 [U], and, by position in them, `index` and what each key of this
+          replica's histories reads, int64 [n * C].
+        """
+        self._require_history(history_keys)
+        start, size = first_example(history_keys), tf.shape(history_keys)[0]
+        columns = len(self.history_fields)
+        read = self._history_slots(gather_batch(history_keys))
+        distinct, place = tf.unique(tf.concat([slots, read], axis=0), tf.int64)
+        history = place[tf.size(slots) :][start * columns : (start + size) * columns]
+        return distinct, tf.gather(place, index), history
 
     # Newcomers.
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_models.embeddings.dynamic_embedding import DynamicEmbedding
 from keras_models.embeddings.dynamic_table import DynamicTable
+from keras_models.embeddings.reading import Embedded, read_tables
 from keras_models.embeddings.variables import gather
 
 
@@ -27,7 +28,9 @@ class ExportedTable(tf.Module):
         live = table.live_slots(min_score)
         keys = tf.gather(tf.reshape(table.keys, [-1]), live)
         rows = gather(table.records, live)[:, : table.dim]
+        self.dim = table.dim
         self.num_fields = len(table.fields)
+        self._history = [table.fields.index(name) for name in table.history_fields]
         self.num_keys = int(tf.size(keys))
         # A lookup table cannot be filled with nothing: without keys, 0 is found to be unknown.
         self.keys = tf.Variable(
@@ -53,6 +56,21 @@ class ExportedTable(tf.Module):
         shared = self.num_keys + tf.range(self.num_fields, dtype=tf.int64)
         return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
 
+    def lookup_history(self, keys: tf.Tensor) -> tf.Tensor:
+        """Reads rows of behaviours.
+
+        Args:
+          keys: int64 [n, C]; 0 where there is no behaviour.
+
+        Returns:
+          float32 [n, C, D]; the field's shared row where a key is unknown, zeros where there is no
+          behaviour.
+        """
+        slots = self._slot_of.lookup(keys)
+        shared = self.num_keys + tf.constant(self._history, tf.int64)
+        rows = tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
+        return tf.where(tf.equal(keys, 0)[..., tf.newaxis], tf.zeros_like(rows), rows)
+
 
 class ExportedEmbedding(tf.Module):
     """The frozen form of a `DynamicEmbedding`.
@@ -64,23 +82,22 @@ class ExportedEmbedding(tf.Module):
     def __init__(self, embedding: DynamicEmbedding, name: str | None = None):
         super().__init__(name=name)
         self._columns = embedding.columns
+        self._history = embedding.history
         self.tables = [
             ExportedTable(table, embedding.config.serving_min_score) for table in embedding.tables
         ]
 
-    def __call__(self, keys: tf.Tensor) -> tf.Tensor:
+    def __call__(self, keys: tf.Tensor, history_keys: tf.Tensor | None = None) -> Embedded:
         """Reads rows.
 
         Args:
           keys: int64 [B, F].
+          history_keys: int64 [B, T, C].
 
         Returns:
-          float32 [B, sum of the fields' widths].
+          The rows.
         """
-        parts = self._columns.split_keys(keys)
-        return self._columns.join(
-            [table.lookup(part) for table, part in zip(self.tables, parts, strict=True)]
-        )
+        return read_tables(self.tables, self._columns, self._history, keys, history_keys)
 
 
 class _Positions(tf.lookup.KeyValueTensorInitializer):

@@ -6,10 +6,11 @@ between them; a checkpoint holds the first one's. The ops work on the local copy
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 
-def table_variable(value: tf.Tensor, name: str) -> tf.Variable:
+def table_variable(value: tf.Tensor | np.ndarray, name: str) -> tf.Variable:
     """A variable of a table.
 
     It is not trainable: the table applies its own optimizer, and none may densify its gradients.

@@ -72,21 +72,17 @@ class Cgc(keras.layers.Layer):
           `task_gates` float32 [B, K, P + S], own experts first, and, where there is a shared gate,
           `shared_gate` float32 [B, K * P + S].
         """
-        tasks, own = self.num_tasks, self.experts_per_task
         for_tasks = for_shared = inputs
         if inputs.shape.rank == 3:
-            for_tasks, for_shared = inputs[:, :tasks], inputs[:, tasks]
-        experts = self._experts(inputs)
-        own_experts = tf.reshape(experts[:, : tasks * own], [-1, tasks, own, self.units[-1]])
-        task_gates = tf.nn.softmax(self._task_gates(for_tasks), axis=-1)
-        outputs = tf.einsum("bkp,bkph->bkh", task_gates[:, :, :own], own_experts) + tf.einsum(
-            "bks,bsh->bkh", task_gates[:, :, own:], experts[:, tasks * own :]
-        )
-        if not self.shared_gate:
-            return outputs, {"task_gates": task_gates}
-        shared_gate = tf.nn.softmax(self._shared_gate(for_shared), axis=-1)
-        outputs = tf.concat([outputs, tf.matmul(shared_gate, experts)], axis=1)
-        return outputs, {"task_gates": task_gates, "shared_gate": shared_gate[:, 0]}
+            # Split, not sliced: on CPU the gradient of a slice takes several times as long.
+            for_tasks, for_shared = tf.split(inputs, [self.num_tasks, 1], axis=1)
+        gates = {"task_gates": tf.nn.softmax(self._task_gates(for_tasks), axis=-1)}
+        over_all = over_all_experts(gates["task_gates"], self.experts_per_task)
+        if self.shared_gate:
+            shared_gate = tf.nn.softmax(self._shared_gate(for_shared), axis=-1)
+            over_all = tf.concat([over_all, shared_gate], axis=1)
+            gates["shared_gate"] = shared_gate[:, 0]
+        return tf.matmul(over_all, self._experts(inputs)), gates
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -98,3 +94,23 @@ class Cgc(keras.layers.Layer):
             "units": self.units,
             "shared_gate": self.shared_gate,
         }
+
+
+def over_all_experts(gates: tf.Tensor, own: int) -> tf.Tensor:
+    """Gates over all experts, zero on other tasks' own, so that one batched product mixes them.
+
+    Measured on CPU, a training step of the layer takes two thirds of the time that it takes with
+    own and shared experts apart.
+
+    Args:
+      gates: [B, K, P + S], own experts first.
+      own: P.
+
+    Returns:
+      [B, K, K * P + S].
+    """
+    tasks, experts = gates.shape[1:]
+    own_gates, shared_gates = tf.split(gates, [own, experts - own], axis=2)
+    of_task = tf.eye(tasks, dtype=gates.dtype)[:, :, tf.newaxis]
+    own_gates = tf.reshape(own_gates[:, :, tf.newaxis] * of_task, [-1, tasks, tasks * own])
+    return tf.concat([own_gates, shared_gates], axis=2)

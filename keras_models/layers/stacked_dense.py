@@ -86,8 +86,9 @@ class StackedDense(keras.layers.Layer):
                 for one, kernel in zip(tf.unstack(inputs, axis=1), kernels, strict=True)
             ]
             outputs = tf.concat(products, axis=1)
-        outputs = tf.reshape(outputs, [-1, self.num_layers, self.units])
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.reshape(self.bias, [-1]))
+        return self.activation(tf.reshape(outputs, [-1, self.num_layers, self.units]))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_models import metrics
+from keras_models.metrics import accuracy, class_logloss, mse, ndcg
 
 # Few different scores, so that most examples have ties.
 _ROWS = st.lists(
@@ -110,3 +112,45 @@ def test_bad_arguments() -> None:
         metrics.logloss([0, 1], [0.1, float("nan")])
     with pytest.raises(ValueError, match="groups should have the labels' shape"):
         metrics.gauc([0, 1], [0.1, 0.2], [1])
+
+
+def test_ndcg_by_hand() -> None:
+    # Gains 3, 0, 1 in the order of the scores 0, 3, 1: discounts 1, 1/log2(3), 1/2.
+    dcg, best = 0 + 3 / np.log2(3) + 1 / 2, 3 + 1 / np.log2(3)
+    first = ndcg([2, 0, 1], [0.5, 0.9, 0.1], [1, 1, 1])
+    assert first == pytest.approx(dcg / best)
+    # A list of equals says nothing, and one in perfect order is 1.
+    both = ndcg([2, 0, 1, 1, 1, 0, 1], [0.5, 0.9, 0.1, 1, 2, 1, 2], list("aaabbcc"))
+    assert both == pytest.approx((dcg / best + 1) / 2)
+    assert ndcg([1, 1, 0], [1, 2, 3], [1, 1, 2]) is None
+    assert ndcg([], [], []) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_ndcg_is_that_of_a_random_order_of_ties(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    relevance, score = rng.integers(0, 3, 5), rng.integers(0, 2, 5)
+    orders = [
+        order for order in itertools.permutations(range(5)) if (np.diff(score[[*order]]) <= 0).all()
+    ]
+    discount = 1 / np.log2(np.arange(5) + 2)
+    dcg = np.mean([((2.0 ** relevance[[*order]] - 1) * discount).sum() for order in orders])
+    best = ((2.0 ** np.sort(relevance)[::-1] - 1) * discount).sum()
+    value = ndcg(relevance, score, np.zeros(5))
+    if len(set(relevance)) == 1:
+        assert value is None
+    else:
+        assert value == pytest.approx(dcg / best)
+
+
+def test_losses_by_hand() -> None:
+    assert mse([1.0, 2.0], [0.0, 4.0]) == 2.5
+    classes = [[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]]
+    assert class_logloss([0, 1], classes) == pytest.approx(-np.log(0.5 * 0.2) / 2)
+    assert accuracy([0, 1], classes) == 0.5
+    assert np.isfinite(class_logloss([2], classes[:1]))
+    none = np.zeros((0, 3))
+    assert mse([], []) is class_logloss([], none) is accuracy([], none) is None
+    with pytest.raises(ValueError, match=r"shapes \[B\] and \[B, C\]. Received: \(2,\) and"):
+        class_logloss([0, 1], [[0.5, 0.5]])

@@ -8,7 +8,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.backbones import Ple
-from keras_models.embeddings import DynamicEmbedding, DynamicEmbeddingConfig, MinCount, Policy
+from keras_models.embeddings import (
+    DynamicEmbedding,
+    DynamicEmbeddingConfig,
+    Embedded,
+    MinCount,
+    Policy,
+)
 from keras_models.model import RankingModel
 from keras_models.tasks import Task
 
@@ -55,14 +61,14 @@ def test_embeds_concatenates_and_scores() -> None:
     assert logits.shape == (B, K) and logits.dtype == tf.float32
     inputs = np.concatenate(
         [
-            model.embedding(features["keys"]),
+            model.embedding(features["keys"]).fields,
             features["numbers"],
             np.eye(M)[features["scenario"]],
         ],
         axis=1,
     )
     network = model.network
-    hidden, gates = network._backbone(tf.constant(inputs, tf.float32))
+    hidden, _, gates = network._backbone(tf.constant(inputs, tf.float32), features["scenario"])
     np.testing.assert_allclose(logits, network._tower(hidden), atol=1e-6)
     named = model.intermediates(features)
     assert named.keys() == gates.keys()
@@ -80,10 +86,10 @@ def test_scoring_changes_no_state() -> None:
 
 def test_every_trainable_weight_and_the_embeddings_get_a_gradient() -> None:
     model, features = _with_rows(_model()), _features(256)
-    embedded = model.embedding(features["keys"])
+    embedded = model.embedding(features["keys"]).fields
     with tf.GradientTape() as tape:
         tape.watch(embedded)
-        logits, _ = model.network(embedded, features["numbers"], features["scenario"])
+        logits, _ = model.network(Embedded(embedded), features)
         loss = tf.reduce_sum(logits**2)
     gradients = tape.gradient(loss, [embedded, *model.trainable_variables])
     for variable, gradient in zip(["embedded", *model.trainable_variables], gradients, strict=True):
@@ -104,8 +110,7 @@ def test_dropout_depends_on_its_seed_alone() -> None:
     def logits(seed: list[int] | None) -> np.ndarray:
         return model.network(
             embedded,
-            features["numbers"],
-            features["scenario"],
+            features,
             dropout_seed=None if seed is None else tf.constant(seed),
         )[0].numpy()
 
@@ -127,14 +132,15 @@ def test_for_serving_gives_the_same_scores(tmp_path: Path) -> None:
     model, features = _with_rows(_model()), _features()
     expected = model(features).numpy()
     served = model.for_serving()
-    np.testing.assert_allclose(served(features), expected, atol=1e-6)
+    probabilities = np.stack(list(served(features).values()), axis=1)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-expected)), atol=1e-6)
 
     module = tf.Module()
     module.model = served
     module.score = tf.function(
-        lambda keys, numbers, scenario: {
-            "logits": module.model({"keys": keys, "numbers": numbers, "scenario": scenario})
-        },
+        lambda keys, numbers, scenario: module.model(
+            {"keys": keys, "numbers": numbers, "scenario": scenario}
+        ),
         [
             tf.TensorSpec([None, F], tf.int64, "keys"),
             tf.TensorSpec([None, N], tf.float32, "numbers"),
@@ -146,10 +152,10 @@ def test_for_serving_gives_the_same_scores(tmp_path: Path) -> None:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path))
         signature = meta.signature_def["serving_default"]
         scores = session.run(
-            signature.outputs["logits"].name,
+            [signature.outputs[task.name].name for task in model.tasks],
             {signature.inputs[name].name: value.numpy() for name, value in features.items()},
         )
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_allclose(np.stack(scores, axis=1), probabilities, atol=1e-6)
 
 
 def test_numbers_may_be_absent() -> None:

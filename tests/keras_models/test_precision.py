@@ -8,6 +8,7 @@ import tf_keras as keras
 from keras_models import training
 from keras_models.backbones import Ple
 from keras_models.embeddings import DynamicEmbedding, DynamicEmbeddingConfig, MinCount, Policy
+from keras_models.losses import TaskLosses
 from keras_models.model import RankingModel
 from keras_models.precision import precision
 
@@ -45,26 +46,32 @@ def _batch() -> tuple[dict[str, tf.Tensor], tf.Tensor]:
 
 def _step(model: RankingModel, xla: bool = False) -> training._Step:
     optimizer = keras.optimizers.Adam(0.01)
-    optimizer.build(model.trainable_variables)
-    return training._Step(model, optimizer, training._State(), seed=1, xla=xla)
+    return training._Step(
+        model, TaskLosses(model.tasks), optimizer, training._State(), seed=1, xla=xla
+    )
 
 
 def test_dense_layers_compute_in_bfloat16_on_float32_weights() -> None:
     model = _model()
     layers = list(model.network._flatten_layers(include_self=False))
     assert len(layers) > 5
-    assert {(layer.compute_dtype, layer.variable_dtype) for layer in layers} == {
-        ("bfloat16", "float32")
-    }
+    assert {layer.variable_dtype for layer in layers} == {"float32"}
+    in_float32 = [layer.name for layer in layers if layer.compute_dtype != "bfloat16"]
+    assert in_float32 == ["logit"], "but for the towers' last layer, all compute in bfloat16"
     assert {weight.dtype for weight in model.trainable_variables} == {tf.float32}
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_every_product_of_a_step_is_in_the_compute_type(policy: str) -> None:
-    graph = _step(_model(policy))._plain.get_concrete_function().graph
+    features, labels = _batch()
+    epoch = tf.constant(0, tf.int64)
+    step = _step(_model(policy))
+    graph = step._plain.get_concrete_function(features, labels, epoch).graph
     # One product is the embedding's own: it picks the way that holds a key.
     products = [
-        op for op in graph.get_operations() if op.type in PRODUCTS and "MatVec" not in op.name
+        op
+        for op in graph.get_operations()
+        if op.type in PRODUCTS and "MatVec" not in op.name and "logit" not in op.name
     ]
     expected = tf.float32 if policy == "float32" else tf.bfloat16
     assert len(products) > 10
@@ -75,13 +82,13 @@ def test_embeddings_and_logits_are_float32() -> None:
     model, (features, labels) = _model(), _batch()
     assert model(features).dtype == tf.float32
     embedded, lookup = model.embedding.train_lookup(features["keys"])
-    assert model.embedding(features["keys"]).dtype == embedded.dtype == tf.float32
+    assert model.embedding(features["keys"]).fields.dtype == embedded.fields.dtype == tf.float32
     assert lookup[0].rows.dtype == lookup[0].optimizer.dtype == tf.float32
     with tf.GradientTape() as tape:
-        tape.watch(embedded)
-        logits, _ = model.network(embedded, features["numbers"], features["scenario"])
+        tape.watch(embedded.fields)
+        logits, _ = model.network(embedded, features)
         loss = tf.reduce_sum(logits * labels)
-    assert logits.dtype == tape.gradient(loss, embedded).dtype == tf.float32
+    assert logits.dtype == tape.gradient(loss, embedded.fields).dtype == tf.float32
 
 
 def test_scores_are_close_to_those_of_float32() -> None:
@@ -95,7 +102,8 @@ def test_scores_are_close_to_those_of_float32() -> None:
 def test_every_step_lowers_the_loss(xla: bool) -> None:
     model, (features, labels) = _model(), _batch()
     step = _step(model, xla)
-    losses = [float((step._full if xla else step._plain)(features, labels)) for _ in range(6)]
+    run, epoch = step._full if xla else step._plain, tf.constant(0, tf.int64)
+    losses = [float(run(features, labels, epoch)) for _ in range(6)]
     assert (np.diff(losses) < 0).all(), losses
     assert {weight.dtype for weight in model.trainable_variables} == {tf.float32}
 

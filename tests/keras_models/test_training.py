@@ -21,6 +21,7 @@ import keras_models
 from keras_models import training
 from keras_models.backbones import Ple
 from keras_models.embeddings import DecayedCount, DynamicEmbedding, DynamicEmbeddingConfig, Policy
+from keras_models.losses import TaskLosses
 from keras_models.model import RankingModel
 from keras_models.tasks import Task
 
@@ -131,7 +132,7 @@ def _assert_same(
     assert history.best_epoch == undisturbed.history.best_epoch
     for mine, theirs in zip(history.epochs, undisturbed.history.epochs, strict=True):
         assert mine.loss == pytest.approx(theirs.loss, abs=1e-6)
-        assert mine.valid_auc == pytest.approx(theirs.valid_auc, abs=1e-6)
+        assert mine.valid_quality == pytest.approx(theirs.valid_quality, abs=1e-6)
         assert (mine.examples, mine.table) == (theirs.examples, theirs.table)
 
 
@@ -206,13 +207,14 @@ def test_learns_and_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, "equipoise.progress"):
         history = _fit(model, tmp_path, epochs=8, patience=8, on_epoch=epochs.append)
     assert history.epochs == epochs and [e.epoch for e in epochs] == list(range(1, 9))
-    assert history.epochs[history.best_epoch - 1].mean_auc == max(e.mean_auc for e in epochs) > 0.85
+    best = max(e.mean_quality for e in epochs)
+    assert history.epochs[history.best_epoch - 1].mean_quality == best > 0.85
     assert epochs[-1].loss < 0.8 * epochs[0].loss
     assert {e.examples for e in epochs} == {EXAMPLES}
     assert json.loads(json.dumps(history.to_dict()))["best_epoch"] == history.best_epoch
     lines = [r.getMessage() for r in caplog.records if r.name == "equipoise.progress"]
     assert len(lines) == 8
-    assert lines[0].startswith(f"epoch 1/8  loss {epochs[0].loss:.4f}  valid AUC click 0.")
+    assert lines[0].startswith(f"epoch 1/8  loss {epochs[0].loss:.4f}  valid click 0.")
 
 
 def test_the_table_is_counted_by_epoch(
@@ -254,21 +256,22 @@ def test_writes_scalars_for_tensorboard(undisturbed: Run) -> None:
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
             scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
-    names = ["train/loss", "train/examples_per_second", "valid/mean_auc"]
-    names += ["valid/auc/click", "valid/auc/like"]
+    names = ["train/loss", "train/examples_per_second", "valid/mean_quality"]
+    names += ["valid/quality/click", "valid/quality/like"]
     counts = ("live_rows", "load", "admissions", "evictions", "expirations", "hit_rate")
     names += [f"table/{name}" for name in counts]
     names += [f"table/hit_rate/{field}" for field in EMBEDDING.fields]
     assert sorted(scalars) == sorted(names)
     for epoch in undisturbed.history.epochs:
         assert scalars["train/loss"][epoch.epoch] == pytest.approx(epoch.loss)
-        assert scalars["valid/auc/like"][epoch.epoch] == pytest.approx(epoch.valid_auc["like"])
+        like = epoch.valid_quality["like"]
+        assert scalars["valid/quality/like"][epoch.epoch] == pytest.approx(like)
 
 
 def _step_of(model: RankingModel, state: training._State, xla: bool) -> training._Step:
     optimizer = keras.optimizers.Adam(0.01)
-    optimizer.build(model.trainable_variables)
-    return training._Step(model, optimizer, state, seed=1, xla=xla)
+    losses = TaskLosses(model.tasks)
+    return training._Step(model, losses, optimizer, state, seed=1, xla=xla, on_gpu=True)
 
 
 def test_xla_trains_the_same_and_compiles_once() -> None:
@@ -346,8 +349,8 @@ def test_a_task_of_one_class_has_no_auc(tmp_path: Path) -> None:
         lambda features, labels: (features, labels * tf.constant([[1.0, 0.0]]))
     )
     (epoch,) = _fit(_model(), tmp_path, valid=valid, epochs=1).epochs
-    assert epoch.valid_auc["like"] is None
-    assert epoch.mean_auc == epoch.valid_auc["click"]
+    assert epoch.valid_quality["like"] is None
+    assert epoch.mean_quality == epoch.valid_quality["click"]
 
 
 @pytest.mark.parametrize(

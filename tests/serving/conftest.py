@@ -206,7 +206,10 @@ def write_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Pat
                 "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
                 "tab": tf.io.FixedLenFeature([], tf.string, ""),
             },
-            lambda inputs: tf.concat([inputs["numbers"], 0.0 * inputs["numbers"]], 1) + shift,
+            lambda inputs: {
+                "click": tf.sigmoid(inputs["numbers"][:, 0] + shift),
+                "like": tf.sigmoid(0.0 * inputs["numbers"][:, 0] + shift),
+            },
             ["click", "like"],
         )
         toy.shift = shift

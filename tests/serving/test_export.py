@@ -171,6 +171,7 @@ def test_statistics_are_looked_up_unless_an_example_carries_them(
     assert {kind: names.numpy().tolist() for kind, names in named.items()} == {
         "text": [b"user_id", b"item_id", b"tab"],
         "numeric": [],
+        "histories": [],
         "statistics": [b"duration_s"],
     }
 
@@ -236,5 +237,30 @@ def test_too_few_features(ranker: Any, transform_output: Any, tmp_path: Path) ->
 
 
 def test_tasks_that_are_not_the_models(ranker: Any, transform_output: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected \[B, 1\] for the tasks click"):
-        export(ranker, transform_output, FEATURES, ["click"], str(tmp_path / "m"))
+    with pytest.raises(ValueError, match="found like, click; expected .* tasks click, share"):
+        export(ranker, transform_output, FEATURES, ["click", "share"], str(tmp_path / "m"))
+
+
+class Outputs(tf.Module):
+    """A model of outputs of several shapes, one of them a raw number that it was given."""
+
+    def for_serving(self) -> tf.Module:
+        return self
+
+    def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        ones = tf.ones_like(inputs["scenario"], tf.float32)
+        return {"classes": ones[:, None] * [[0.2, 0.8]], "length": inputs["duration_s"]}
+
+
+def test_outputs_are_the_models_and_raw_numbers_reach_it(
+    transform_output: Any, log_rows: Any, as_examples: Any, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "m")
+    arguments = (transform_output, FEATURES, ["classes"], path)
+    export(Outputs(), *arguments, raw_numbers=["duration_s"])
+    signature = tf.saved_model.load(path).signatures["serving_default"]
+    for rows in (log_rows, [row for row in log_rows if row["duration_s"] is None]):
+        outputs = signature(examples=tf.constant(as_examples(rows)))
+        lengths = [np.nan if row["duration_s"] is None else row["duration_s"] for row in rows]
+        np.testing.assert_allclose(outputs["length"], lengths, rtol=1e-6)
+        np.testing.assert_allclose(outputs["classes"], [[0.2, 0.8]] * len(rows))

@@ -50,6 +50,14 @@ def write(tmp_path: Path, changes: dict | None = None, drop: str | None = None) 
     return path
 
 
+def _history(**changes: object) -> dict:
+    """Changes that ask for histories, and for a model that reads them."""
+    return {
+        "features.history": {"items": ["tab"], **changes},
+        "model.behaviour_sequence": {},
+    }
+
+
 def problems(path: Path, overrides: list[str] | None = None) -> dict[str, str]:
     with pytest.raises(InputError) as caught:
         load_config(path, overrides)
@@ -84,6 +92,14 @@ def test_statistics_are_numeric_features(tmp_path: Path) -> None:
     )
     assert config.features.numbers == ["age", *names]
     assert config.features.fields == ["user", "tab", "age", *names]
+
+
+def test_histories(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, _history(labels=["click"])))
+    history = config.features.history
+    assert (history.properties, history.length) == (["scenario", "age"], 20)
+    assert history.width(len(config.scenario.names)) == 3 + 8 + 1
+    assert load_config(write(tmp_path)).features.history is None
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -187,6 +203,22 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
             "features.statistics.2",
             "the columns and the half-life of features.statistics.1",
         ),
+        (
+            _history(items=["item"]),
+            "features.history.items",
+            "found `item`; expected columns of features.categorical: user, tab",
+        ),
+        (_history(items=["tab", "tab"]), "features.history.items", "`tab` twice"),
+        (_history(items=["user"]), "features.history.items", "which is data.user"),
+        (_history(labels=["clik"]), "features.history.labels", "expected tasks: click"),
+        (_history(properties=["age", "age"]), "features.history.properties", "`age` twice"),
+        (_history(properties=[]), "features.history", "neither properties nor labels"),
+        (
+            {**_history(items=["age"]), "features.categorical": ["user", "tab", "age"]},
+            "features.history.properties",
+            "`age` beside a column or a task of that name",
+        ),
+        (_history(length=0), "features.history.length", "greater than or equal to 1"),
         ({"gate.auc_floors": {"clik": 0.6}}, "gate.auc_floors.clik", "no such task"),
         ({"gate.auc_floors": {"click/9": 0.6}}, "gate.auc_floors.click/9", "no such task"),
         ({"gate.auc_floors": {"click": 1.6}}, "gate.auc_floors.click", "between 0 and 1"),
@@ -222,3 +254,34 @@ def test_not_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize("override", ["training.epochs", "name.x=1", "training.epochs=[", "x=1"])
 def test_bad_override(tmp_path: Path, override: str) -> None:
     assert problems(write(tmp_path), [override])
+
+
+def test_a_file_changes_another_that_it_extends(tmp_path: Path) -> None:
+    write(tmp_path)
+    child = tmp_path / "child.yaml"
+    child.write_text(
+        "extends: job.yaml\nname: child\nmodel: {tower_units: [8]}\n"
+        "tasks: {like: {label: is_like == 1}}\nfeatures: {categorical: [tab]}\n"
+    )
+    config = load_config(child, ["training.epochs=2"])
+    assert config.name == "child" and config.data.user == "user"
+    assert list(config.tasks) == ["click", "like"]
+    assert config.features.categorical == ["tab"]
+    assert config.model.tower_units == [8] and config.training.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ("none.yaml", "no such file"),
+        ("[a]", "the path of a config file"),
+        ("child.yaml", "which extends it"),
+        ("parent.yaml", "which extends it"),
+    ],
+)
+def test_a_file_that_cannot_be_extended(extends: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text("extends: child.yaml\n")
+    child = tmp_path / "child.yaml"
+    child.write_text(f"extends: {extends}\nname: child\n")
+    with pytest.raises(InputError, match=message):
+        load_config(child)

@@ -60,3 +60,34 @@ def test_a_scenario_without_rows_is_listed(cells: dict) -> None:
     cell = cells["click", "search"]
     assert (cell.examples, cell.auc) == (0, None)
     assert set(cell.why_null.values()) == {"there are no rows"}
+
+
+def test_cells_of_other_kinds_say_why_values_are_null() -> None:
+    def read(kind: str, **values: float) -> evaluation.Cell:
+        return evaluation._to_cell(
+            "t", kind, "*", {f"cell_{name}": value for name, value in values.items()}
+        )
+
+    regression = read("regression", examples=5, mse=0.5).as_dict()
+    assert (regression["mse"], regression["auc"], regression["positives"]) == (0.5, None, None)
+    assert not {"accuracy", "ndcg"} & set(regression)
+    multiclass = read("multiclass", examples=5, logloss=0.5, accuracy=0.8).as_dict()
+    assert (multiclass["logloss"], multiclass["accuracy"]) == (0.5, 0.8)
+    ranking = read(
+        "ranking", examples=5, positives=2, auc=0.7, gauc=0.6, ndcg=float("nan")
+    ).as_dict()
+    assert (ranking["auc"], ranking["positives"], ranking["ndcg"]) == (0.7, 2, None)
+    assert ranking["ci"][0] < 0.7 and "mse" not in ranking
+    values = {"positives": 2, "auc": 0.7, "gauc": 0.6, "logloss": 1, "calibration": 1}
+    binary = read("binary", examples=5, **values).as_dict()
+    assert not {"mse", "accuracy", "ndcg", "loss_baseline"} & set(binary)
+    outside = read("regression", examples=0, mse=float("nan")).as_dict()
+    assert set(outside["why_null"].values()) == {"no row is in the task's sample space"}
+    for cell in (regression, multiclass, ranking, outside):
+        absent = {
+            name
+            for name, value in cell.items()
+            if value is None and not name.endswith(("baseline", "ceiling"))
+        }
+        if cell["examples"]:
+            assert absent == set(cell["why_null"])

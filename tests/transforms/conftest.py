@@ -8,6 +8,7 @@ import pytest
 
 from transforms.days import Splits
 from transforms.log_schema import LogSchema
+from transforms.task_labels import Label
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def schema() -> LogSchema:
         event_time="time",
         day_column="date",
         day_format="%Y%m%d",
-        labels={"click": "clicked == 1", "long": "play > duration or tab > 5"},
+        labels={"click": Label("clicked == 1"), "long": Label("play > duration or tab > 5")},
         true_probabilities={"click": "p"},
         table_keys={"items": "item"},
     )

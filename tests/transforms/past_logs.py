@@ -17,10 +17,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from transforms.days import Splits
 from transforms.enrich import load_side_table
 from transforms.feature_state import read_shard, read_state
+from transforms.history import History
 from transforms.ingest import Ingest, Plan, save_tables
 from transforms.log_files import find_log_files, open_file
 from transforms.log_schema import LogSchema
 from transforms.statistics import Statistic
+from transforms.task_labels import Label
 
 RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 FIRST_DAY = datetime.date(2024, 1, 1).toordinal()
@@ -63,6 +65,8 @@ def ingest(
     days: tuple[int, int] = (0, 4),
     partitions: int = 3,
     statistics: tuple[Statistic, ...] = STATISTICS,
+    history: History | None = None,
+    event_key: tuple[str, ...] = ("user", "time"),
     start: Path | None = None,
 ) -> dict[int, dict[str, Any]]:
     """Ingests rows, as two files in whatever order they are, with some of them twice.
@@ -84,14 +88,15 @@ def ingest(
         scenario="tab",
         scenarios=("1", "0", "other"),
         user="user",
-        event_key=("user", "time"),
+        event_key=event_key,
         event_time="time",
         day_column="date",
         day_format="%Y%m%d",
-        labels={"click": "click == 1", "long": "long == 1"},
+        labels={"click": Label("click == 1"), "long": Label("long == 1")},
         true_probabilities={},
         table_keys={"items": "item"},
         statistics=statistics,
+        history=history,
     )
     first, last = (datetime.date.fromordinal(FIRST_DAY + day) for day in days)
     split = first if first == last else last - datetime.timedelta(days=1)

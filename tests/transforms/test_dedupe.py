@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.dedupe import duplicates, key_hashes, row_hashes
+from transforms.dedupe import duplicates, key_hashes, order_hashes, row_hashes
 
 _cell = st.sampled_from(["", "a", "b", "ab"])
 _rows = st.lists(st.tuples(_cell, _cell, st.none() | _cell), max_size=12)
@@ -91,3 +91,15 @@ def test_zero_is_not_missing():
     values = pa.table({"x": pa.array([0, None, 0])})
     hashes = row_hashes(values)
     assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_rows_of_a_request_are_side_by_side() -> None:
+    rng = np.random.default_rng(0)
+    requests = rng.integers(0, 40, 400).astype(str)
+    events = np.arange(400).astype(str)
+    keys = [pa.array(events), pa.array(requests)]
+    hashes = order_hashes(keys, [pa.array(requests)])
+    in_order = requests[np.argsort(hashes, kind="stable")]
+    assert np.count_nonzero(in_order[1:] != in_order[:-1]) == 39
+    assert len(np.unique(hashes)) == 400
+    np.testing.assert_array_equal(order_hashes(keys, []), key_hashes(keys))

@@ -8,6 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from transforms.examples import encode, feature_table
+from transforms.task_labels import Label
 
 
 def _rows() -> pa.Table:
@@ -52,6 +53,19 @@ def test_zeros_survive_and_missing_values_are_absent(schema):
     assert (second["item"], second["age"], second["user"]) == ([], [], [b""])
     assert second["_scenario"] == [b"other"]
     assert (third["age"], third["_scenario"]) == ([-1.5], [b"1"])
+
+
+def test_labels_that_are_absent_and_numbers(schema):
+    labels = {"click": Label("a > 1", space="b > 1"), "long": Label("a", "regression")}
+    rows = _rows().drop(["label:click", "label:long"])
+    rows = rows.append_column("label:click", pa.array([None, 1, 0]))
+    rows = rows.append_column("label:long", pa.array([0.25, None, 0.0]))
+    wider = dataclasses.replace(schema, labels=labels, request=("user", "tab"))
+    records = [_values(r) for r in encode(feature_table(pa.concat_tables([rows] * 2), wider))]
+    assert [record["click"] for record in records[:3]] == [[], [1], [0]]
+    assert [record["long"] for record in records[:3]] == [[0.25], [], [0.0]]
+    requests = [record["_request"][0] for record in records]
+    assert len(set(requests[:3])) == 3 and requests[:3] == requests[3:]
 
 
 def test_a_column_may_be_feature_and_scenario_at_once(schema):

@@ -50,6 +50,7 @@ def test_counts(schema, splits):
         "eval": 10,
         "scenarios": {"1": 70},
         "other_scenario_rows": 0,
+        "outside": {},
         "unmatched": {"items": 0},
         "files": [{"path": "a.csv", "rows": 100}, {"path": "b.csv", "rows": 0}],
         "days": {"2024-01-01": 60, "2024-01-02": 0, "2024-01-03": 0, "2024-01-05": 10},

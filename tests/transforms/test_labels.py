@@ -131,6 +131,41 @@ def test_equals_plain_python(tree, rows):
     assert expression.evaluate(_table(rows)).to_pylist() == [_plain(tree, row) for row in rows]
 
 
+@settings(max_examples=100, deadline=None)
+@given(tree=_number, rows=st.lists(_row, min_size=1, max_size=5))
+def test_numbers_equal_plain_python(tree, rows):
+    try:
+        expression = parse_expression(_render(tree), "a number")
+    except ExpressionError as error:
+        assert "reads no column" in str(error)
+        return
+    assert not expression.is_condition
+    assert expression.evaluate(_table(rows)).to_pylist() == [_plain(tree, row) for row in rows]
+
+
+def test_a_condition_or_a_number():
+    wanted = "a condition or a number"
+    assert parse_expression("a > 1", wanted).is_condition
+    assert not parse_expression("a + 1", wanted).is_condition
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a > 1",
+            r"`a > 1` is a condition, not a number; .* `min\(play_time_ms / dur",
+        ),
+        ("'x'", "is a text, not a number"),
+        ("1 + 2", "reads no column"),
+        ("a == 'x' and 1", "is a number where a condition is expected"),
+    ],
+)
+def test_says_what_is_no_number(text, said):
+    with pytest.raises(ExpressionError, match=said):
+        parse_expression(text, "a number")
+
+
 def test_a_record_batch_and_a_chunked_table_give_an_array():
     table = _table([{"a": 1.0}, {"a": 2.0}])
     expression = parse_expression("a > 1")

@@ -17,6 +17,7 @@ from transforms.log_rows import REJECTED, LogFile, prepare_rows
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
 from transforms.tally import Tally
+from transforms.task_labels import Label
 
 _HEADER = "user,time,date,tab,item,age,clicked,play,p"
 _GOOD = "u1,5,20240101,1,7,0,1,30,0.25"
@@ -108,6 +109,37 @@ def test_a_row_that_cannot_be_used(schema, splits, tables, line, reason):
         assert raw == line
     assert done.tally.of("rejected") == {reason: 1}
     assert done.tally.examples["rejected", reason].row == 3
+
+
+def test_rows_outside_of_a_sample_space_stay(schema, splits, tables):
+    """A row that one task cannot use is there for the others."""
+    labels = {
+        "click": Label("clicked == 1"),
+        "ratio": Label("play / duration", "regression"),
+        "long": Label("play > 20", space="clicked == 1"),
+        "power": Label("age", "multiclass", classes=3, space="clicked == 1"),
+    }
+    wider = dataclasses.replace(schema, labels=labels)
+    lines = [
+        _GOOD,
+        _GOOD.replace(",1,7,", ",1,8,"),  # no duration
+        _GOOD.replace(",0,1,30", ",7,0,"),  # not clicked, and no time of play
+        _GOOD.replace(",0,1,30", ",7,1,30"),  # clicked, and of no class
+    ]
+    done = _prepare(lines, wider, splits, tables)
+    columns = [done.rows.column(f"label:{task}").to_pylist() for task in labels]
+    assert columns == [[1, 1, 0], [1.5, None, None], [1, 1, None], [0.0, 0.0, None]]
+    (rejected,) = done.rejected.to_pylist()
+    assert rejected["reason"] == ("the label of `power` is not a class, a whole number from 0 to 2")
+
+
+def test_a_row_without_a_request_is_rejected_where_tasks_rank(schema, splits, tables):
+    line = _GOOD.replace(",0,1,", ",,1,")
+    assert _prepare([line], schema, splits, tables).rows.num_rows == 1
+    ranking = dataclasses.replace(schema, request=("user", "age"))
+    done = _prepare([line, _GOOD], ranking, splits, tables)
+    assert done.rejected.column("reason").to_pylist() == ["`age` is missing"]
+    assert done.rows.column("text:age").to_pylist() == ["0"]
 
 
 def test_other_days_are_counted_whatever_else_their_rows_hold(schema, splits, tables):

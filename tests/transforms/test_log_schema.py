@@ -8,6 +8,7 @@ import pytest
 
 from transforms.log_schema import column_problems, did_you_mean, merge_problems
 from transforms.problems import Problem
+from transforms.task_labels import Label
 
 _LOG = ("item", "user", "time", "date", "tab", "clicked", "play", "age", "p", "unused")
 _ITEMS = ("author", "duration", "unused")
@@ -23,9 +24,19 @@ def test_columns_by_their_use(schema):
 
 
 def test_a_text_in_a_label_makes_its_column_text(schema):
-    labels = dataclasses.replace(schema, labels={"click": "kind == 'click'"})
+    labels = dataclasses.replace(schema, labels={"click": Label("kind == 'click'")})
     assert "kind" in labels.text_columns
     assert "kind" not in labels.number_columns
+
+
+def test_a_sample_space_and_a_request_need_columns_too(schema):
+    label = Label("play / duration", "regression", space="kind == 'video' and play > 0")
+    wider = dataclasses.replace(schema, labels={"ratio": label}, request=("page", "time"))
+    assert wider.uses["kind"] == ("tasks.ratio.space",)
+    assert wider.uses["play"] == ("tasks.ratio.label", "tasks.ratio.space")
+    assert wider.uses["page"] == ("data.request",)
+    assert "kind" in wider.text_columns and "page" in wider.text_columns
+    assert "page" in wider.log_only
 
 
 def test_complete_columns_are_no_problem(schema):
@@ -63,7 +74,7 @@ def test_columns_that_are_missing_or_clash(schema, log, items, said):
 def test_uses_that_contradict_each_other(schema):
     assert schema.problems() == []
     broken = dataclasses.replace(
-        schema, numeric=("user", "_x"), labels={"tab": "clicked == 1"}, true_probabilities={}
+        schema, numeric=("user", "_x"), labels={"tab": Label("clicked == 1")}, true_probabilities={}
     )
     said = [str(p) for p in broken.problems()]
     assert len(said) == 3

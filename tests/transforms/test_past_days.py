@@ -91,8 +91,8 @@ def test_a_state_that_cannot_be_gone_on_from(rows, whole, tmp_path):
 
 def test_a_state_of_another_format(whole, tmp_path):
     manifest = json.loads((whole[0] / "state" / "state.json").read_text())
-    (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(InputError, match="found a feature state of format 2; expected format 1"):
+    (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 3}))
+    with pytest.raises(InputError, match="found a feature state of format 3; expected format 2"):
         read_state(str(tmp_path))
 
 

@@ -122,6 +122,36 @@ def test_labels_keep_their_zeros_and_their_order(fitted: dict[str, Any]) -> None
     assert fitted["labels"].tolist() == [[row["click"][0], row["like"][0]] for row in ROWS]
 
 
+def test_sample_spaces_and_requests_where_they_are_asked_for() -> None:
+    config = {
+        **CONFIG,
+        "numeric": [],
+        "tasks": ["click", "ratio"],
+        "spaces": True,
+        "request_column": "_request",
+    }
+    rows: list[dict[str, Any]] = [
+        {"click": [0], "ratio": [0.5], "_request": [-3]},
+        {"click": [], "ratio": [], "_request": [2**62]},
+        {"click": [1], "ratio": [0.0], "_request": [-3]},
+    ]
+    types = {**dict.fromkeys(["user_id", "tab"], tf.string), "ratio": tf.float32}
+    types |= dict.fromkeys(["click", "_request", "_day"], tf.int64)
+    inputs = {
+        name: tf.ragged.constant([row.get(name, []) for row in rows], dtype).to_sparse()
+        for name, dtype in types.items()
+    }
+    out = preprocessing_fn(inputs, config)
+    np.testing.assert_array_equal(out["labels"], [[0, 0.5], [0, 0], [1, 0]])
+    np.testing.assert_array_equal(out["spaces"], [[1, 1], [0, 0], [1, 1]])
+    assert out["spaces"].dtype == tf.float32
+    np.testing.assert_array_equal(out["request"], [-3, 2**62, -3])
+
+
+def test_no_sample_spaces_where_they_are_not(fitted: dict[str, Any]) -> None:
+    assert not {"spaces", "request"} & set(fitted)
+
+
 def test_keys_are_equal_exactly_when_field_and_value_are(fitted: dict[str, Any]) -> None:
     seen: dict[int, tuple[str, Any]] = {}
     for row, keys in zip(ROWS, fitted["keys"], strict=True):

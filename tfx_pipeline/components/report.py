@@ -81,7 +81,14 @@ def render(
         failed=failed,
         scenarios=list(dict.fromkeys(cell["scenario"] for cell in verdict["metrics"])),
         has_ceiling=any(cell["auc_ceiling"] is not None for cell in verdict["metrics"]),
-        has_baseline=any(cell["auc_baseline"] is not None for cell in verdict["metrics"]),
+        has_baseline=any(
+            cell.get("loss_baseline", cell["auc_baseline"]) is not None
+            for cell in verdict["metrics"]
+        ),
+        **{
+            f"has_{name}": any(name in cell for cell in verdict["metrics"])
+            for name in ("mse", "ndcg", "accuracy")
+        },
         pushed_version=pushed_version,
         history=history,
         curves=training_curves(history["epochs"], list(config.tasks)),

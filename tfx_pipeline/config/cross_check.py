@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 
+from tfx_pipeline.config.check_history import check_history
+from tfx_pipeline.config.check_model import check_model
+from tfx_pipeline.config.check_tasks import check_tasks
 from tfx_pipeline.config.job import Config
 from tfx_pipeline.config.section import NAME
-from transforms.labels import parse_expression
 from transforms.problems import Problem
 
 
 def cross_check(config: Config) -> list[Problem]:
     """What is wrong with a config whose sections are right by themselves."""
-    problems = _check_statistics(config)
+    problems = [
+        *_check_statistics(config),
+        *check_history(config),
+        *check_model(config),
+        *check_tasks(config),
+    ]
     features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):
         problems.append(Problem("features", f"`{name}` twice", "each column once"))
@@ -31,7 +38,7 @@ def cross_check(config: Config) -> list[Problem]:
                 )
             )
     for name, task in config.tasks.items():
-        columns = parse_expression(task.label).columns
+        columns = task.labelling.expression.columns
         if len(columns) == 1 and columns & set(features):
             problems.append(
                 Problem(

@@ -83,6 +83,11 @@ class DataConfig(Section):
     )
     event_time: str = Field(description="Numeric column with the event's time, in any unit.")
     user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
+    request: list[str] = Field(
+        default_factory=list,
+        description="Columns that together identify a request: the rows that were ranked together. "
+        "Ranking tasks need it. They must be among `event_key`.",
+    )
     tables: dict[str, SideTable] = Field(
         default_factory=dict, description="User and item tables to join, by a name of your choice."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -32,6 +33,36 @@ class StatisticConfig(Section):
     )
 
 
+class HistoryConfig(Section):
+    """What a row knows of its user's last behaviours, strictly before its event time.
+
+    See docs/reference/histories.md.
+    """
+
+    items: list[str] = Field(
+        min_length=1,
+        description="Categorical columns that say what a behaviour was of. A value reads the row "
+        "that the column itself has in the embedding table.",
+    )
+    properties: list[Literal["scenario", "age"]] = Field(
+        ["scenario", "age"],
+        description="What else is known of a behaviour: its scenario, one of all; how long before "
+        "the row it was, as one of `age_buckets` quantile buckets.",
+    )
+    labels: list[str] = Field(
+        default_factory=list,
+        description="Tasks whose labels a behaviour shows. Leave out those that arrive late: a "
+        "label of an earlier row is taken as known.",
+    )
+    length: int = Field(20, ge=1, le=1000, description="Behaviours at most; the newest are kept.")
+    age_buckets: int = Field(8, ge=2, le=256, description="Quantile buckets of ages.")
+
+    def width(self, scenarios: int) -> int:
+        """How many numbers a behaviour's properties are, with so many scenarios."""
+        sizes = {"scenario": scenarios, "age": self.age_buckets}
+        return sum(sizes[name] for name in self.properties) + len(self.labels)
+
+
 class FeaturesConfig(Section):
     """Which columns the model sees. All come from the log or a joined table."""
 
@@ -50,6 +81,9 @@ class FeaturesConfig(Section):
         description="Past-days statistics. Each adds the numeric features `stat:BY:count` and, for "
         "every task, `stat:BY:TASK:rate`, where BY is `user_id`, `user_id+tab` or, with a "
         "half-life, `user_id@3d`.",
+    )
+    history: HistoryConfig | None = Field(
+        None, description="The user's last behaviours, for `model.behaviour_sequence`."
     )
     num_buckets: int = Field(32, ge=2, le=1024, description="Quantile buckets per numeric column.")
     transform_graph: Path | None = Field(

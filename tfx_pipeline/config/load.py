@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tfx_pipeline.config.cross_check import cross_check
 from tfx_pipeline.config.job import Config
+from tfx_pipeline.config.merge import merged
 from transforms.problems import InputError, Problem
 
 
@@ -31,7 +32,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Reads a config file.
 
     Args:
-      path: The YAML file.
+      path: The YAML file. `extends: PATH` in it names another, beside it, whose keys it changes.
       overrides: `dotted.key=value` texts; the value is read as YAML.
 
     Returns:
@@ -40,23 +41,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     Raises:
       InputError: with every mistake in the file, each under its key's path.
     """
-    path = Path(path)
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
-    except FileNotFoundError:
-        raise InputError(
-            [Problem(str(path), "no such file", "a config file", "configs/ holds examples.")]
-        ) from None
-    except OSError as error:
-        raise InputError(
-            [Problem(str(path), error.strerror or str(error), "a config file")]
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
-        ) from error
-    if not isinstance(raw, dict):
-        raise InputError([Problem(str(path), type(raw).__name__, "a mapping of keys to values")])
+    raw = _read(Path(path), ())
     problems = [p for text in overrides or [] if (p := _apply_override(raw, text))]
     try:
         config = Config.model_validate(raw)
@@ -67,6 +52,34 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     if problems:
         raise InputError(problems)
     return config
+
+
+def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """The file's keys over those of the file that it extends."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except FileNotFoundError:
+        remedy = f"{extended_by[-1]} extends it." if extended_by else "configs/ holds examples."
+        raise InputError([Problem(str(path), "no such file", "a config file", remedy)]) from None
+    except OSError as error:
+        raise InputError(
+            [Problem(str(path), error.strerror or str(error), "a config file")]
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError([Problem(str(path), type(raw).__name__, "a mapping of keys to values")])
+    if "extends" not in raw:
+        return raw
+    base = raw.pop("extends")
+    chain = (*extended_by, path.resolve())
+    if not isinstance(base, str):
+        raise InputError([Problem(f"{path}: extends", repr(base), "the path of a config file")])
+    if (path.parent / base).resolve() in chain:
+        raise InputError([Problem(f"{path}: extends", f"{base}, which extends it", "another file")])
+    return merged(_read(path.parent / base, chain), raw)
 
 
 def _apply_override(raw: dict[str, Any], text: str) -> Problem | None:

@@ -36,4 +36,8 @@ class TrainingConfig(Section):
         500, ge=1, description="Steps between checkpoints; a killed training goes on from the last."
     )
     seed: int = Field(1, ge=0, lt=1 << 32, description="Seeds initialisation and shuffling.")
-    xla: bool = Field(True, description="Compile the dense part of the step with XLA.")
+    xla: bool = Field(
+        True,
+        description="Compile with XLA what gains by it: the dense part of the step on a GPU, the "
+        "optimizer alone on a CPU.",
+    )

@@ -13,6 +13,7 @@ from keras_models.backbones import Ple
 # Sizes that differ, so that no axis is taken for another.
 B, IN, K, P, S = 7, 6, 3, 2, 5
 UNITS = [8, 4]
+SCENARIO = np.zeros([B], np.int64)
 
 
 def _made(levels: int, units: list[int] = UNITS) -> tuple[Ple, np.ndarray]:
@@ -22,7 +23,7 @@ def _made(levels: int, units: list[int] = UNITS) -> tuple[Ple, np.ndarray]:
         K, levels=levels, experts_per_task=P, shared_experts=S, expert_units=units, name="ple"
     )
     inputs = rng.normal(size=(B, IN)).astype(np.float32)
-    ple(inputs)
+    ple(inputs, SCENARIO)
     for weight in ple.trainable_weights:
         weight.assign(rng.normal(size=weight.shape) * 0.7)
     return ple, inputs
@@ -77,7 +78,7 @@ def _reference(
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_equals_the_equations(levels: int) -> None:
     ple, inputs = _made(levels)
-    outputs, gates = ple(inputs)
+    outputs, _, gates = ple(inputs, SCENARIO)
     expected, expected_gates = _reference(ple, inputs, levels)
     assert outputs.shape == (B, K, UNITS[-1])
     np.testing.assert_allclose(outputs, expected, atol=1e-5, rtol=1e-5)
@@ -88,13 +89,13 @@ def test_equals_the_equations(levels: int) -> None:
 
 def test_the_last_level_has_no_shared_gate() -> None:
     ple, inputs = _made(2)
-    _, gates = ple(inputs)
+    gates = ple(inputs, SCENARIO).intermediates
     assert set(gates) == {"level_1/task_gates", "level_1/shared_gate", "level_2/task_gates"}
 
 
 def test_gates_sum_to_one_over_experts() -> None:
     ple, inputs = _made(3)
-    _, gates = ple(inputs)
+    gates = ple(inputs, SCENARIO).intermediates
     for name, gate in gates.items():
         assert gate.shape[-1] == (K * P + S if "shared" in name else P + S)
         np.testing.assert_allclose(np.sum(gate, axis=-1), 1, atol=1e-6)
@@ -109,7 +110,7 @@ def test_every_weight_gets_a_gradient(levels: int) -> None:
     for weight in ple.trainable_weights:
         weight.assign(0.3 * tf.abs(weight))
     with tf.GradientTape() as tape:
-        outputs, _ = ple(tf.random.uniform([64, IN], seed=3))
+        outputs = ple(tf.random.uniform([64, IN], seed=3), tf.zeros([64], tf.int64)).hidden
         loss = tf.reduce_sum(outputs**2)
     gradients = tape.gradient(loss, ple.trainable_weights)
     for weight, gradient in zip(ple.trainable_weights, gradients, strict=True):
@@ -123,7 +124,7 @@ def test_task_experts_are_private() -> None:
     """The gradient of task 0's output reaches no other task's last-level experts and gates."""
     ple, inputs = _made(1)
     with tf.GradientTape() as tape:
-        outputs, _ = ple(inputs)
+        outputs = ple(inputs, SCENARIO).hidden
         loss = tf.reduce_sum(outputs[:, 0] ** 2)
     weights = {w.name: w for w in ple.trainable_weights}
     gradients = tape.gradient(loss, weights)
@@ -136,7 +137,7 @@ def test_task_experts_are_private() -> None:
 
 def test_experts_start_different() -> None:
     ple = Ple(K, levels=2, experts_per_task=P, shared_experts=S, expert_units=UNITS, name="ple")
-    ple(tf.zeros([1, IN]))
+    ple(tf.zeros([1, IN]), tf.zeros([1], tf.int64))
     for weight in ple.trainable_weights:
         if "experts" in weight.name and "kernel" in weight.name:
             kernels = np.moveaxis(weight.numpy(), 1, 0)
@@ -147,9 +148,9 @@ def test_experts_start_different() -> None:
 
 def test_an_example_does_not_depend_on_the_rest_of_the_batch() -> None:
     ple, inputs = _made(2)
-    together, _ = ple(inputs)
+    together = ple(inputs, SCENARIO).hidden
     for b in range(B):
-        alone, _ = ple(inputs[b : b + 1])
+        alone = ple(inputs[b : b + 1], SCENARIO[b : b + 1]).hidden
         np.testing.assert_allclose(alone[0], together[b], atol=1e-6)
 
 

@@ -25,6 +25,7 @@ from keras_models.embeddings import (
     DecayedCount,
     DynamicEmbedding,
     DynamicEmbeddingConfig,
+    Embedded,
     ExpireAfter,
     FieldQuotas,
     LazyAdam,
@@ -71,7 +72,7 @@ def _train_step(embedding: DynamicEmbedding, step: int) -> None:
     embedded, lookup = embedding.train_lookup(
         tf.constant(keys), tf.constant(weight, tf.float32), tf.constant(day)
     )
-    embedding.apply_gradients(lookup, tf.cos(9 * embedded))
+    embedding.apply_gradients(lookup, Embedded(tf.cos(9 * embedded.fields)))
 
 
 def _state(embedding: DynamicEmbedding) -> dict[str, np.ndarray]:

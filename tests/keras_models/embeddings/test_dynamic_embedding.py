@@ -11,6 +11,7 @@ from keras_models.embeddings import (
     DecayedCount,
     DynamicEmbedding,
     DynamicEmbeddingConfig,
+    Embedded,
     ExpireAfter,
     LazyAdam,
     MinCount,
@@ -68,15 +69,15 @@ def test_reads_what_a_training_step_reads(dims: dict[str, int]) -> None:
     embedding = _embedding(dims, policy=Policy(admission=MinCount(4)))
     for seed in range(4):
         embedded, lookup = embedding.train_lookup(tf.constant(_keys(seed)))
-        embedding.apply_gradients(lookup, tf.cos(embedded))
+        embedding.apply_gradients(lookup, Embedded(tf.cos(embedded.fields)))
     unknown = np.arange(B * len(FIELDS)).reshape(B, -1) + 10**6
     keys = tf.constant(np.concatenate([_keys(0), unknown]))
     for _ in range(4):
         embedding.train_lookup(keys[:B])
-    before = embedding(keys)
+    before = embedding(keys).fields
     assert before.shape == (2 * B, 8 if not dims else WIDTH) and before.dtype == tf.float32
     embedded, _ = embedding.train_lookup(keys)
-    np.testing.assert_array_equal(embedded, before)
+    np.testing.assert_array_equal(embedded.fields, before)
     assert 0 < embedding.statistics()["hits"] < embedding.statistics()["lookups"]
 
 
@@ -102,7 +103,7 @@ def test_a_row_learns_from_the_sum_over_all_places_that_read_it() -> None:
         embedded, lookup = embedding.train_lookup(tf.constant(keys))
         gradients = np.random.default_rng(seed).normal(size=(B, WIDTH)).astype(np.float32)
         parts, sums, places = _by_field(gradients), {}, {}
-        for column, (name, read) in enumerate(_by_field(embedded).items()):
+        for column, (name, read) in enumerate(_by_field(embedded.fields).items()):
             for example in range(B):
                 key = (DIMS[name], int(keys[example, column]))
                 if key in rows:
@@ -110,12 +111,14 @@ def test_a_row_learns_from_the_sum_over_all_places_that_read_it() -> None:
                 rows.setdefault(key, read[example].astype(np.float64))
                 sums[key] = sums.get(key, 0.0) + parts[name][example].astype(np.float64)
                 places.setdefault(key, set()).add(name)
-        embedding.apply_gradients(lookup, tf.constant(gradients))
+        embedding.apply_gradients(lookup, Embedded(tf.constant(gradients)))
         for key, gradient in sums.items():
             squares[key] = squares.get(key, 0.5) + gradient**2
             rows[key] = rows[key] - 0.1 * gradient / np.sqrt(squares[key])
         several += sum(len(names) > 1 for names in places.values())
-        for column, (name, read) in enumerate(_by_field(embedding(tf.constant(keys))).items()):
+        for column, (name, read) in enumerate(
+            _by_field(embedding(tf.constant(keys)).fields).items()
+        ):
             expected = [rows[DIMS[name], key] for key in keys[:, column].tolist()]
             np.testing.assert_allclose(read, expected, atol=1e-6)
     assert several > 3
@@ -124,14 +127,14 @@ def test_a_row_learns_from_the_sum_over_all_places_that_read_it() -> None:
 def test_shared_rows_of_each_field_learn() -> None:
     embedding = _embedding(policy=Policy(admission=MinCount(100)))
     keys = tf.constant(_keys(0))
-    before = embedding(keys).numpy()
-    embedded, lookup = embedding.train_lookup(keys)
+    before = embedding(keys).fields.numpy()
+    _, lookup = embedding.train_lookup(keys)
     # Every key of field f reads one row, so its gradient is the sum of the column: B * (f + 1).
     gradients = np.repeat([1.0, 2.0, 3.0, 4.0], list(DIMS.values()))
-    embedding.apply_gradients(lookup, tf.constant(np.tile(gradients, (B, 1)), tf.float32))
+    embedding.apply_gradients(lookup, Embedded(tf.constant(np.tile(gradients, (B, 1)), tf.float32)))
     total = B * gradients
     np.testing.assert_allclose(
-        embedding(keys), before - 0.05 * total / np.sqrt(0.1 + total**2), atol=1e-6
+        embedding(keys).fields, before - 0.05 * total / np.sqrt(0.1 + total**2), atol=1e-6
     )
 
 
@@ -149,7 +152,7 @@ def test_weight_and_day_reach_every_table() -> None:
         assert table.live_slots(7.1).shape[0] == 0
     embedding.train_lookup(keys + 4, day=tf.constant([13, 13], tf.int64))
     assert embedding.statistics()["live_rows"] == len(FIELDS)
-    np.testing.assert_array_equal(embedding(keys), embedding(keys + 10**6))
+    np.testing.assert_array_equal(embedding(keys).fields, embedding(keys + 10**6).fields)
 
 
 def test_counts_are_summed_and_told_by_field() -> None:
@@ -184,7 +187,7 @@ def test_rebuilds_from_its_config() -> None:
     for mine, theirs in zip(again.variables, first.variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     other = DynamicEmbedding(config, seed=4)
-    assert np.abs(other(_keys(0)) - first(_keys(0))).max() > 0.01
+    assert np.abs(other(_keys(0)).fields - first(_keys(0)).fields).max() > 0.01
 
 
 @pytest.mark.parametrize("dims", [{}, DIMS])

@@ -12,6 +12,7 @@ from keras_models.embeddings import (
     DynamicEmbedding,
     DynamicEmbeddingConfig,
     DynamicTable,
+    Embedded,
     ExpireAfter,
     ExportedEmbedding,
     ExportedTable,
@@ -133,7 +134,7 @@ def test_expired_rows_are_not_served() -> None:
 def _save(module: tf.Module, path: Path) -> None:
     """Saves a module with a `lookup` of [B, F] keys as its signature."""
     signature = tf.function(
-        lambda keys: {"rows": module.embedding(keys)}, [tf.TensorSpec([None, F], tf.int64)]
+        lambda keys: {"rows": module.embedding(keys).fields}, [tf.TensorSpec([None, F], tf.int64)]
     )
     tf.saved_model.save(module, str(path), signatures=signature)
 
@@ -153,14 +154,15 @@ def _embedding(serving_min_score: float = 0.0) -> tuple[DynamicEmbedding, np.nda
     rng = np.random.default_rng(0)
     for _ in range(10):
         embedded, lookup = embedding.train_lookup(tf.constant(rng.integers(-30, 30, (9, F))))
-        embedding.apply_gradients(lookup, tf.cos(embedded))
+        embedding.apply_gradients(lookup, Embedded(tf.cos(embedded.fields)))
     return embedding, rng.integers(-40, 40, (200, F))
 
 
 def test_an_embedding_of_two_widths_reads_the_same_rows() -> None:
     embedding, keys = _embedding()
     exported = ExportedEmbedding(embedding)
-    np.testing.assert_array_equal(exported(tf.constant(keys)), embedding(tf.constant(keys)))
+    keys = tf.constant(keys)
+    np.testing.assert_array_equal(exported(keys).fields, embedding(keys).fields)
 
 
 def test_an_embedding_is_cut_by_its_own_serving_score() -> None:
@@ -169,7 +171,7 @@ def test_an_embedding_is_cut_by_its_own_serving_score() -> None:
     for table, small in zip(embedding.tables, exported.tables, strict=True):
         assert small.num_keys == ExportedTable(table, 2.5).num_keys
         assert 0 < small.num_keys < table.statistics()["live_rows"]
-    read, everything = exported(tf.constant(keys)).numpy(), embedding(tf.constant(keys)).numpy()
+    read, everything = (form(tf.constant(keys)).fields.numpy() for form in (exported, embedding))
     same = (read == everything).all(axis=1)
     assert 0 < same.sum() < len(keys)
 
@@ -179,7 +181,7 @@ def test_saved_model_loads_in_tf2_and_in_a_session(tmp_path: Path, trained: bool
     embedding, keys = _embedding()
     if not trained:
         embedding = DynamicEmbedding(embedding.config)
-    expected = embedding(tf.constant(keys)).numpy()
+    expected = embedding(tf.constant(keys)).fields.numpy()
     module = tf.Module()
     module.embedding = ExportedEmbedding(embedding)
     assert all((table.num_keys > 0) == trained for table in module.embedding.tables)

@@ -32,7 +32,7 @@ from keras_models.embeddings import (
     Policy,
 )
 
-F, STEPS = 3, 24
+F, T, STEPS = 3, 4, 24
 WIDTH = 4 + 4 + 2
 SIZES = [(16, 16), (17, 16), (3, 30), (1, 0), (0, 21), (13, 12)]
 """Examples of the two replicas: as `tf.distribute` splits a batch of odd size, and less evenly."""
@@ -47,6 +47,7 @@ CONFIG = DynamicEmbeddingConfig(
     fields=("a", "b", "c"),
     dim=4,
     dims={"c": 2},
+    history_fields=("a", "c"),
     capacity=64,
     policy=POLICY,
     optimizer=Adagrad(l2=1e-3, clip_norm=5.0),
@@ -60,6 +61,7 @@ class Batch(NamedTuple):
     """A global batch; the first replica's examples are those before `cut`."""
 
     keys: tf.Tensor
+    history: tf.Tensor
     weight: tf.Tensor
     day: tf.Tensor
     target: tf.Tensor
@@ -73,8 +75,10 @@ def _batch(step: int) -> Batch:
     size = first + second
     own = [rng.zipf(1.3, size) % 200 + step, 1000 + rng.integers(step, step + 60, size)]
     keys = np.stack([*own, 2000 + rng.integers(0, 9, size)], axis=1)
+    history = np.stack([rng.zipf(1.3, (size, T)) % 200 + step, rng.integers(0, 9, (size, T))], 2)
     return Batch(
         tf.constant(keys),
+        tf.constant(np.where(history[..., 1:] < 3, 0, history + [0, 2000])),
         tf.constant(rng.integers(1, 4, size) / 2, tf.float32),
         tf.constant(step // 4 - rng.integers(0, 2, size)),
         tf.constant(rng.normal(size=(size, WIDTH)), tf.float32),
@@ -84,10 +88,11 @@ def _batch(step: int) -> Batch:
 
 def _train_step(embedding: DynamicEmbedding, part: Batch) -> tf.Tensor:
     """The loss is of the embedded keys, so every step depends on those before."""
-    embedded, lookup = embedding.train_lookup(part.keys, part.weight, part.day)
+    embedded, lookup = embedding.train_lookup(part.keys, part.weight, part.day, part.history)
     with tf.GradientTape() as tape:
         tape.watch(embedded)
-        loss = tf.reduce_sum(tf.square(embedded - part.target) + tf.sin(9 * embedded))
+        loss = tf.reduce_sum(tf.square(embedded.fields - part.target) + tf.sin(9 * embedded.fields))
+        loss += tf.reduce_sum(tf.cos(5 * embedded.history))
     embedding.apply_gradients(lookup, tape.gradient(loss, embedded))
     return loss
 
@@ -152,8 +157,11 @@ def _write(out: Path) -> None:
         train(step)
     note("trained")
     keys = _batch(STEPS).keys
-    found["reads/one"], found["reads/two"] = one.embedding(keys), two.embedding(keys)
-    found["reads/exported"] = ExportedEmbedding(two.embedding)(keys)
+    history = _batch(STEPS).history
+    exported = ExportedEmbedding(two.embedding)
+    for who, embedding in (("one", one.embedding), ("two", two.embedding), ("exported", exported)):
+        read = embedding(keys, history)
+        found[f"reads/{who}"], found[f"behaviours/{who}"] = read.fields, read.history
     for count in (DynamicEmbedding.statistics, DynamicEmbedding.hits_by_field):
         counts = [count(side.embedding) for side in (one, two)]
         assert counts[0] == counts[1], counts
@@ -237,8 +245,10 @@ def test_replicas_keep_equal_copies(found: dict[str, np.ndarray], moment: str) -
 
 
 def test_reads_and_exports_outside_of_replicas(found: dict[str, np.ndarray]) -> None:
-    np.testing.assert_allclose(found["reads/two"], found["reads/one"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(found["reads/exported"], found["reads/two"])
+    for what in ("reads", "behaviours"):
+        one, two, exported = (found[f"{what}/{who}"] for who in ("one", "two", "exported"))
+        np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(exported, two)
 
 
 def test_a_checkpoint_of_replicas_restores_without_them(found: dict[str, np.ndarray]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.components.gate import (
+    comparable,
     judge_change,
     judge_comparability,
     judge_coverage,
@@ -139,6 +140,83 @@ def test_a_task_that_the_last_version_lacks_is_not_compared() -> None:
         == []
     )
     assert [c.auc_baseline for c in cells] == [None] * 3
+
+
+def _other(task: str, kind: str, **values: float) -> Cell:
+    return cell(task, positives=None, kind=kind, **values)
+
+
+def test_a_task_without_an_auc_is_judged_by_its_loss() -> None:
+    rng = np.random.default_rng(0)
+    truth, classes = rng.normal(size=400), rng.integers(0, 3, 400)
+    rows, _ = rows_of_two_scenarios()
+    rows.labels = {"ratio": truth, "power": classes.astype(float)}
+    good = {"ratio": truth + 0.5, "power": 0.7 * np.eye(3)[classes] + 0.1}
+    bad = {"ratio": truth + 0.52, "power": 0.4 * np.eye(3)[classes] + 0.2}
+    cells = [_other("ratio", "regression", mse=0.25), _other("power", "multiclass", logloss=0.2)]
+    for candidate, tolerance, failed in (
+        (good, 0.0, []),
+        (bad, 0.05, [("ratio", "mse"), ("power", "logloss")]),
+        (bad, 0.1, [("power", "logloss")]),
+        (bad, 2.0, []),
+    ):
+        gate = GateConfig(max_loss_rise=tolerance, auc_floor=1.0)
+        assert set_status(cells, gate, compared=good) == []
+        assert judge_floors(cells, gate) == []
+        failures = judge_change(cells, rows, candidate=candidate, baseline=good, gate=gate)
+        assert [(f["task"], f["metric"]) for f in failures] == failed
+        assert {f["kind"] for f in failures} <= {"change"}
+    assert cells[0].loss_baseline == pytest.approx(0.25)
+    assert cells[1].loss_baseline == pytest.approx(-np.log(0.8))
+
+
+def test_a_loss_that_is_no_number_blocks() -> None:
+    rows, _ = rows_of_two_scenarios()
+    rows.labels = {"ratio": np.zeros(400)}
+    failures = judge_change(
+        [_other("ratio", "regression")],
+        rows,
+        candidate={"ratio": np.full(400, np.nan)},
+        baseline={"ratio": np.ones(400)},
+        gate=GateConfig(),
+    )
+    assert [(f["metric"], f["value"]) for f in failures] == [("mse", None)]
+
+
+def test_without_a_pushed_version_a_task_without_an_auc_is_not_judged() -> None:
+    cells = [_other("ratio", "regression"), _other("ratio", "regression", examples=99)]
+    cells[1].scenario = "feed"
+    whys = [entry["why"] for entry in set_status(cells, GateConfig())]
+    assert whys[0] == "a regression task has no floor, and no pushed version to compare it with"
+    assert whys[1].startswith("99 rows, fewer than 100; a regression task")
+    assert judge_coverage(cells, GateConfig()) == []
+    few = _other("ratio", "regression", examples=7)
+    set_status([few], GateConfig())
+    (failure,) = judge_coverage([few], GateConfig())
+    assert (failure["metric"], failure["value"], failure["threshold"]) == ("rows", 7, 100)
+
+
+def test_only_outputs_of_one_shape_are_compared() -> None:
+    last = {"power": np.zeros((4, 3)), "click": np.zeros(4), "gone": np.zeros(4)}
+    now = {"power": np.zeros((4, 2)), "click": np.ones(4)}
+    assert list(comparable(now, last)) == ["click"]
+
+
+def test_rows_outside_of_a_sample_space_are_not_compared() -> None:
+    rows, scores = rows_of_two_scenarios()
+    labels = rows.labels["click"].astype(float)
+    labels[:200] = np.nan
+    rows.labels = {"click": labels}
+    candidate = scores.copy()
+    candidate[:200] *= -1
+    outcome = judge_change(
+        cells_of_two_scenarios(),
+        rows,
+        candidate={"click": candidate},
+        baseline={"click": scores},
+        gate=GateConfig(max_auc_drop=0.0),
+    )
+    assert outcome == []
 
 
 def test_the_ceiling_is_the_auc_of_the_true_probability() -> None:

@@ -1,0 +1,123 @@
+"""One job with every kind of task and every part that a model can have, end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from tfx_pipeline.simulate import simulate
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
+EQUIPOISE = Path(sys.executable).with_name("equipoise")
+CHANGES = """
+name: everything
+data:
+  event_key: [event_id, user_id, hour]
+  request: [user_id, hour]
+features:
+  history: {items: [item_id, author_id], labels: [click], length: 5}
+  statistics: [{by: [item_id], of: [click]}, {by: [tab], of: [click]}]
+tasks:
+  like: {label: is_click == 1 and is_like == 1, after: click, true_probability: null}
+  watched: {label: "min(play_time_s / item_duration_s, 1)", kind: regression, space: is_click == 1}
+  depth: {label: is_click + is_like, kind: multiclass, classes: 3, gamma: 0.9}
+  order: {label: is_click == 1, kind: ranking}
+  both: {label: is_click == 1 and is_profile_enter == 1}
+model:
+  preset: hinet
+  embedding: {dim: 8, capacity: 16384}
+  missing_values: true
+  behaviour_sequence: {units: 8, attention_units: 4}
+  epnet: {hidden_units: 8}
+  ppnet: {hidden_units: 8, prior: [user_id, item_id, author_id]}
+  head: esmm
+  fusion:
+    weights: {click: 1, like: 0.5}
+    length: {column: item_duration_s, function: log1p, missing: 10}
+  loss:
+    weighting: uncertainty
+    kl_bounds: [{product: [click, profile_enter], equals: both, weight: 0.1}]
+training: {epochs: 1, batch_size: 512}
+gate: {auc_floor: 0.3}
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("everything")
+    simulate(folder / "logs", days=7, rows_per_day=2_000)
+    changes = {"extends": str(CONFIG), **yaml.safe_load(CHANGES)}
+    (folder / "job.yaml").write_text(yaml.safe_dump(changes, sort_keys=False))
+    command = [EQUIPOISE, "run", folder / "job.yaml", "--workdir", folder / "work"]
+    done = subprocess.run(
+        [*command, "--set", f"data.path={folder / 'logs'}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "work"
+
+
+def test_each_kind_of_task_has_its_metrics(workdir: Path) -> None:
+    summary: dict[str, Any] = json.loads((workdir / "summary.json").read_text())
+    pool = {cell["task"]: cell for cell in summary["metrics"] if cell["scenario"] == "*"}
+    assert list(pool) == [
+        *("click", "long_view", "like", "profile_enter"),
+        *("watched", "depth", "order", "both"),
+    ]
+    assert 0.55 < pool["click"]["auc"] < 1 and 0.55 < pool["order"]["auc"] < 1
+    assert pool["watched"]["auc"] is None and 0 < pool["watched"]["mse"] < 0.5
+    assert pool["watched"]["examples"] == pool["click"]["positives"]
+    assert pool["depth"]["auc"] is None and 0 < pool["depth"]["logloss"] < np.log(3)
+
+
+def test_the_pushed_model_serves_every_output(workdir: Path) -> None:
+    (version,) = (workdir / "serving" / "everything").glob("[0-9]*")
+    model = tf.saved_model.load(str(version))
+    values = {"user_id": b"5", "item_id": b"3", "tab": b"feed", "history:item_id": [b"3", b"4"]}
+    values |= {"history:author_id": [b"1", b"2"], "history:tab": [b"feed", b"search"]}
+    features = {
+        name: tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=value if isinstance(value, list) else [value])
+        )
+        for name, value in values.items()
+    }
+    for name, numbers in (("history:click", [1.0, 0.0]), ("history:age", [100.0, 5.0])):
+        features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=numbers))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    outputs = model.signatures["serving_default"](
+        examples=tf.constant([example.SerializeToString()])
+    )
+    served = {name: value.numpy()[0] for name, value in outputs.items()}
+    assert served["depth"].shape == (3,) and served["depth"].sum() == pytest.approx(1)
+    assert served["like"] == pytest.approx(served["click"] * served["like_given_click"], rel=1e-4)
+    fused = served["click"] * served["like"] ** 0.5 * np.log1p(10)
+    assert served["score"] == pytest.approx(fused, rel=1e-4)
+
+
+def test_rows_of_a_request_reach_the_trainer_side_by_side(workdir: Path) -> None:
+    (folder,) = (workdir / "pipeline" / "Transform" / "transformed_examples").iterdir()
+    files = sorted(map(str, (folder / "Split-train").iterdir()))
+    rows = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(100_000)
+    spec = {"request": tf.io.FixedLenFeature([], tf.int64)}
+    (requests,) = (tf.io.parse_example(batch, spec)["request"].numpy() for batch in rows)
+    runs = 1 + np.count_nonzero(requests[1:] != requests[:-1])
+    assert runs == len(np.unique(requests)) < 0.95 * len(requests)
+
+
+def test_weights_of_the_fused_score_are_searched(workdir: Path) -> None:
+    command = [EQUIPOISE, "fuse", workdir, "--objective", "gauc(click) + 0.5 * auc(like)"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout[done.stdout.index("model:") :]
+    weights = yaml.safe_load(lines)["model"]["fusion"]["weights"]
+    assert set(weights) <= {"click", "long_view", "like", "profile_enter", "order", "both"}
+    assert any(weights.values())
