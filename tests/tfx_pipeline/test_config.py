@@ -285,3 +285,10 @@ def test_a_file_that_cannot_be_extended(extends: str, message: str, tmp_path: Pa
     child.write_text(f"extends: {extends}\nname: child\n")
     with pytest.raises(InputError, match=message):
         load_config(child)
+
+
+@pytest.mark.parametrize("name", ["simulated.yaml", "kuairand.yaml"])
+def test_a_preset_on_the_command_line_is_what_runs(name: str) -> None:
+    """A shipped base config names no backbone, which would win over the preset's."""
+    config = load_config(CONFIGS / name, ["model.preset=mmoe", "model.epnet={}"])
+    assert config.model.backbone == "mmoe" and config.model.epnet is not None
