@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from support.dynamic_step import dynamic_step, fill
+from support.environments import make_environment
 from support.static_step import static_step
 from support.streams import SHAPE, ZipfStream, random_keys
 from support.timing import CLOCK, WARM_UP, take_turns, use_one_thread
@@ -141,15 +141,6 @@ def tfra(python: Path, steps: int) -> dict[str, Any]:
     }
 
 
-def set_up_tfra() -> None:
-    """Makes TFRA's environment from its lock."""
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, TFRA], check=True)
-    lock = ROOT / "requirements/tfra.txt"
-    environment = {**os.environ, "VIRTUAL_ENV": str(TFRA)}
-    subprocess.run([uv, "pip", "sync", "-q", lock], env=environment, check=True)
-
-
 def main() -> None:
     """Measures each setting, prints it, and ends with the claim as JSON."""
     parser = argparse.ArgumentParser()
@@ -164,7 +155,7 @@ def main() -> None:
         print(json.dumps(measure(SETTINGS[arguments.only], steps)))
         return
     if arguments.setup_tfra:
-        set_up_tfra()
+        make_environment("tfra")
     claimed = [measure_apart(CLAIMED, steps) for _ in range(PROCESSES)]
     others = {name: measure_apart(name, steps) for name in SETTINGS if name != CLAIMED}
     rival = tfra(arguments.tfra, steps)

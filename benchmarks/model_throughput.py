@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from support.environments import make_environment
 from support.impressions import BATCH
 from support.workers import Worker, ratio, take_turns
 
@@ -170,17 +171,6 @@ def _result(
     return result
 
 
-def set_up() -> None:
-    """Makes the rivals' environments from their locks."""
-    uv = Path(sys.executable).with_name("uv")
-    for name in RIVALS:
-        folder = ROOT / f".venv-{name}"
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
-        environment = {**os.environ, "VIRTUAL_ENV": str(folder)}
-        lock = ROOT / f"requirements/{name}.txt"
-        subprocess.run([uv, "pip", "sync", "-q", lock], env=environment, check=True)
-
-
 def main() -> None:
     """Measures each claim, prints it, and ends with all of them as JSON."""
     parser = argparse.ArgumentParser()
@@ -192,7 +182,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, default=python, metavar="PYTHON")
     arguments = parser.parse_args()
     if arguments.setup:
-        set_up()
+        for name in RIVALS:
+            make_environment(name)
     rivals = {name: getattr(arguments, name.replace("-", "_")) for name in RIVALS}
     asked = arguments.only or [*CLAIMS, "hinet", "input_pipeline"]
     results = [
