@@ -84,7 +84,8 @@ def main() -> None:
             kept, logits = train(config, rows)
             columns = {name: k for k, name in enumerate(config.tasks)}
             labels = rows["eval"].labels
-            found = {t: auc(labels[:, columns[t]], logits[:, columns[t]]) for t in TASKS}
+            scores = logits["eval"]
+            found = {t: auc(labels[:, columns[t]], scores[:, columns[t]]) for t in TASKS}
             each = "  ".join(f"{task} {value:.4f}" for task, value in found.items())
             print(
                 f"seed {seed}  {arm:<10} {each}  epoch {kept.epoch}, "

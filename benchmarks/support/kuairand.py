@@ -84,7 +84,7 @@ def _read(batches: tf.data.Dataset) -> Rows:
     return Rows(joined, np.concatenate(labels))
 
 
-def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, np.ndarray]:
+def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np.ndarray]]:
     """Trains the config's model.
 
     Args:
@@ -92,7 +92,7 @@ def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, np.ndarray]:
       rows: By split.
 
     Returns:
-      The epoch that the valid day picked, and its logits on the evaluation days, [R, L].
+      The epoch that the valid day picked, and its logits on `valid` and `eval`, [R, L] each.
     """
     settings = config.training
     tf.keras.utils.set_random_seed(settings.seed)
@@ -118,5 +118,8 @@ def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, np.ndarray]:
     def predict(features: dict[str, tf.Tensor]) -> tf.Tensor:
         return model({name: features[name] for name in model.feature_spec})
 
-    logits = [predict(features).numpy() for features, _ in rows["eval"].batches(4096)]
-    return history.epochs[history.best_epoch - 1], np.concatenate(logits)
+    logits = {
+        split: np.concatenate([predict(f).numpy() for f, _ in rows[split].batches(4096)])
+        for split in ("valid", "eval")
+    }
+    return history.epochs[history.best_epoch - 1], logits
