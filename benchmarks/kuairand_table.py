@@ -135,7 +135,7 @@ def mean_over_cells(config: Config, rows: Rows, logits: np.ndarray) -> float:
         column = list(config.tasks).index(task)
         of_tabs = [tabs == tab for tab in TABS]
         found += [auc(rows.labels[m, column], logits[m, column]) for m in of_tabs]
-    return float(np.mean(found))
+    return float(np.mean(np.array(found, np.float64)))
 
 
 def train_preset(work: Path, preset: str, seeds: Sequence[int]) -> None:
