@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-_LEAST_PROBABILITY = 1e-15
+LEAST_PROBABILITY = 1e-15
+"""Log losses keep probabilities so far from 0 and 1."""
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
@@ -49,14 +50,31 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | Non
 
     Reference: Zhou et al., "Deep Interest Network", KDD 2018, section 6.
     """
+    _, each, examples = auc_by_group(labels, scores, groups)
+    return float(np.average(each, weights=examples)) if len(each) else None
+
+
+def auc_by_group(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The AUC within each group; see `gauc`.
+
+    Args:
+      labels: [B], 0 or 1.
+      scores: [B].
+      groups: [B], any type that sorts.
+
+    Returns:
+      The G groups that have both classes, ascending, their AUCs and their numbers of examples.
+    """
     positive, score = _checked(labels, scores)
     if np.shape(groups) != positive.shape:
         raise ValueError(
             f"groups should have the labels' shape, {positive.shape}. Received: {np.shape(groups)}"
         )
+    names, group = np.unique(groups, return_inverse=True)
     if not len(positive):
-        return None
-    _, group = np.unique(groups, return_inverse=True)
+        return names, np.zeros(0), np.zeros(0, np.int64)
     order = np.lexsort((score, group))
     group, score, positive = group[order], score[order], positive[order]
     # Sorted so, a group is a run of rows and tied scores are a run within it.
@@ -70,10 +88,8 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | Non
     rank_sum = np.add.reduceat(rank * positive, starts)
     pairs = positives * (examples - positives)
     both = pairs > 0
-    if not both.any():
-        return None
     each = (rank_sum - positives * (positives + 1) / 2)[both] / pairs[both]
-    return float(np.average(each, weights=examples[both]))
+    return names[both], each, examples[both]
 
 
 def logloss(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
@@ -91,7 +107,7 @@ def logloss(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
     positive, probability = _checked(labels, probabilities)
     if not len(positive):
         return None
-    p = np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    p = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     return float(-np.mean(np.where(positive, np.log(p), np.log1p(-p))))
 
 
@@ -151,16 +167,31 @@ def ndcg(relevance: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float | 
     McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently in the
     Presence of Tied Scores", ECIR 2008.
     """
+    _, each = ndcg_by_group(relevance, scores, groups)
+    return float(np.mean(each)) if len(each) else None
+
+
+def ndcg_by_group(
+    relevance: ArrayLike, scores: ArrayLike, groups: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """The NDCG of each group; see `ndcg`.
+
+    Args:
+      relevance: [B], at least 0.
+      scores: [B].
+      groups: [B], any type that sorts.
+
+    Returns:
+      The G groups that have unequal relevance, ascending, and their NDCGs.
+    """
     gain, score = np.exp2(np.asarray(relevance, np.float64)) - 1, np.asarray(scores, np.float64)
-    _, group = np.unique(groups, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     if not len(gain):
-        return None
+        return names, np.zeros(0)
     highest = _discounted(gain, gain, group)
     # As in a list of equal gains, the lowest order has no other DCG than the highest.
     uneven = highest > _discounted(gain, -gain, group)
-    if not uneven.any():
-        return None
-    return float(np.mean(_discounted(gain, score, group)[uneven] / highest[uneven]))
+    return names[uneven], _discounted(gain, score, group)[uneven] / highest[uneven]
 
 
 def _discounted(gain: np.ndarray, score: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -201,7 +232,7 @@ def class_logloss(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
       The loss in nats, or None where there are no examples.
     """
     chosen = _of_class(labels, probabilities)
-    return float(-np.mean(np.log(np.maximum(chosen, _LEAST_PROBABILITY)))) if chosen.size else None
+    return float(-np.mean(np.log(np.maximum(chosen, LEAST_PROBABILITY)))) if chosen.size else None
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float | None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.backbones import Backbone
+from keras_models.column_blocks import Columns, join, num_rows, whole
 from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding
+from keras_models.gate_axes import Axes
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
-from keras_models.heads.fusion import SCORE
 from keras_models.layers import Tower
 from keras_models.plug_ins import PlugIns
+from keras_models.serving_model import ServingModel
 from keras_models.tasks import Task, read_tasks
 
 Features = Mapping[str, tf.Tensor]
+FieldColumns: TypeAlias = "tf.Tensor | tuple[tf.Tensor, ...]"
+"""The embedded fields, [B, sum of their widths], or a block a field; see `Columns`."""
 Head = IndependentHead | EsmmHead
 
 
@@ -84,6 +88,16 @@ class RankingNetwork(keras.layers.Layer):
         )
 
     @property
+    def fields(self) -> list[str]:
+        """Names of the embedded fields, in order."""
+        return list(self._dims)
+
+    @property
+    def dims(self) -> list[int]:
+        """Their widths."""
+        return list(self._dims.values())
+
+    @property
     def supports_xla(self) -> bool:
         """Whether XLA can compile it."""
         return self._backbone.supports_xla
@@ -103,29 +117,76 @@ class RankingNetwork(keras.layers.Layer):
         Returns:
           Logits float32 [B, L] and named insides, [B, ...] each.
         """
-        parts, inside = self.plug_ins, {}
         fields = tf.cast(embedded.fields, self.compute_dtype)
-        numbers = tf.cast(features["numbers"], self.compute_dtype)
-        scenario = features["scenario"]
-        one_hot = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)
-
-        scaled = fields
-        if parts.epnet is not None:
-            domain = tf.concat([one_hot, *self._of(parts.domain, fields)], axis=1)
-            scaled, inside["epnet/delta"] = parts.epnet(fields, domain)
-        if parts.missing_values is not None:
-            numbers = parts.missing_values(numbers)
-        inputs = [scaled, numbers, one_hot]
-        if parts.behaviour_sequence is not None:
-            query = tf.concat(self._of(parts.query, fields), axis=1)
-            user, inside["behaviour_sequence/attention"] = parts.behaviour_sequence(
-                self._behaviours(embedded, features), query
+        user, inside = None, {}
+        if self.plug_ins.behaviour_sequence is not None:
+            user, inside["behaviour_sequence/attention"] = self.read_history(
+                embedded.history, features, fields
             )
-            inputs.append(user)
-        joined = tf.concat(inputs, axis=1)
+        numbers = self.fill_gaps(features["numbers"])
+        logits, found = self.score(fields, numbers, features["scenario"], user, dropout_seed)
+        return logits, found | inside
+
+    def fill_gaps(self, numbers: tf.Tensor) -> tf.Tensor:
+        """The number matrix [B, 2N] as the backbone reads it."""
+        numbers = tf.cast(numbers, self.compute_dtype)
+        fill = self.plug_ins.missing_values
+        return numbers if fill is None else fill(numbers)
+
+    def read_history(
+        self, history: tf.Tensor, features: Features, fields: FieldColumns
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The user's vector [B, H], and the weight of each behaviour in it, [B, T].
+
+        Args:
+          history: float32 [B, T, D], the embedded behaviours.
+          features: `history_properties` and `history_length`.
+          fields: The embedded fields; those of the query are read. With the behaviours of one user,
+            B = 1, N rows of them ask for N candidates.
+        """
+        items = tf.cast(history, self.compute_dtype)
+        properties = tf.cast(features["history_properties"], self.compute_dtype)
+        mask = tf.sequence_mask(features["history_length"], items.shape[1])
+        query = whole(join(self._of(self.plug_ins.query, fields)))
+        encoder = self.plug_ins.behaviour_sequence
+        assert encoder is not None, "the model reads no history"
+        return encoder((items, properties, mask), query)
+
+    def score(
+        self,
+        fields: FieldColumns,
+        numbers: Columns,
+        scenario: tf.Tensor,
+        user: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Scores examples from their parts, any of which may be one row for all.
+
+        Args:
+          fields: The embedded fields.
+          numbers: [B, 2N], without gaps where the model fills them.
+          scenario: int64 [B].
+          user: [B, H], the vector of the user's history, where the model reads one.
+          dropout_seed: As for `call`.
+
+        Returns:
+          As `call`.
+        """
+        parts, inside = self.plug_ins, {}
+        one_hot = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)
+        all_fields = join([fields])
+        scaled = all_fields
+        if parts.epnet is not None:
+            domain = join([one_hot, *self._of(parts.domain, fields)])
+            scaled, inside["epnet/delta"] = parts.epnet(all_fields, domain)
+        joined = join([scaled, numbers, one_hot, *([] if user is None else [user])])
         if dropout_seed is not None and self.dropout > 0:
             joined = tf.nn.experimental.stateless_dropout(joined, self.dropout, dropout_seed)
+        if not self._backbone.reads_blocks:
+            joined = whole(joined)
 
+        if scenario.shape[0] == 1:
+            scenario = tf.broadcast_to(scenario, [num_rows(joined)])
         output = self._backbone(joined, scenario, training=dropout_seed is not None)
         inside |= output.intermediates
         scores = [] if output.logits is None else [tf.cast(output.logits, tf.float32)]
@@ -137,29 +198,42 @@ class RankingNetwork(keras.layers.Layer):
             scores.append(tf.cast(self._tower(output.hidden, gates), tf.float32))
         return tf.add_n(scores), inside
 
-    def _of(self, names: Sequence[str], fields: tf.Tensor) -> list[tf.Tensor]:
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """Which of the named insides are gates, and what lies along their axes.
+
+        Args:
+          tasks: Names of the K tasks.
+          scenarios: Names of the M scenarios.
+        """
+        axes, parts = dict(self._backbone.gate_axes(tasks, scenarios)), self.plug_ins
+        if parts.epnet is not None:
+            entries = dict.fromkeys(self._dims, 1) if parts.epnet.per_field else self._dims
+            axes["epnet/delta"] = {"field": [name for name, n in entries.items() for _ in range(n)]}
+        gates = parts.ppnet or parts.lhuc
+        if gates is not None and self._tower is not None:
+            kind = "ppnet" if parts.ppnet is not None else "lhuc"
+            # A gate on what a hidden layer gives is one on what the next layer reads.
+            scales_inputs = parts.ppnet is not None and parts.ppnet.position == "input"
+            for layer in range(1 if scales_inputs else 2, len(gates.tower_units) + 2):
+                axes[f"{kind}/gate_{layer}"] = {"task": tasks}
+        return axes
+
+    def _of(self, names: Sequence[str], fields: FieldColumns) -> list[tf.Tensor]:
         """The embeddings of some fields."""
-        # Split, not sliced: on CPU the gradients of slices take longer.
-        parts = dict(zip(self._dims, tf.split(fields, list(self._dims.values()), 1), strict=True))
+        if not isinstance(fields, tuple):
+            # Split, not sliced: on CPU the gradients of slices take longer.
+            fields = tf.split(fields, list(self._dims.values()), 1)
+        parts = dict(zip(self._dims, fields, strict=True))
         return [parts[name] for name in names]
 
-    def _behaviours(
-        self, embedded: Embedded, features: Features
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        items = tf.cast(embedded.history, self.compute_dtype)
-        properties = tf.cast(features["history_properties"], self.compute_dtype)
-        mask = tf.sequence_mask(features["history_length"], items.shape[1])
-        return items, properties, mask
-
     def _tower_gates(
-        self, hidden: tf.Tensor, fields: tf.Tensor, scaled: tf.Tensor
+        self, hidden: tf.Tensor, fields: FieldColumns, scaled: Columns
     ) -> list[tf.Tensor | None] | None:
         parts = self.plug_ins
         if parts.ppnet is not None:
-            prior = tf.concat(self._of(parts.prior, fields), axis=1)
-            return parts.ppnet(hidden, prior, scaled)
+            return parts.ppnet(hidden, join(self._of(parts.prior, fields)), scaled)
         if parts.lhuc is not None:
-            return parts.lhuc(tf.concat(self._of([parts.user], fields), axis=1))
+            return parts.lhuc(join(self._of([parts.user], fields)))
         return None
 
 
@@ -262,49 +336,29 @@ class RankingModel(keras.Model):
         _, named = self.network(_embed(self.embedding, features), features)
         return named
 
-    def for_serving(self) -> ServingModel:
-        """The same function of features, over a frozen copy of the embeddings."""
-        embedding = ExportedEmbedding(self.embedding)
-        return ServingModel(self.network, embedding, self.head, self.fusion)
-
-
-class ServingModel(tf.Module):
-    """A ranking model over the serving form of its embeddings.
-
-    Args:
-      network: The trained network.
-      embedding: The frozen embeddings.
-      head: Makes what is served of the logits.
-      fusion: Makes one score of that, the further output `score`.
-    """
-
-    def __init__(
-        self,
-        network: RankingNetwork,
-        embedding: ExportedEmbedding,
-        head: Head,
-        fusion: ScoreFusion | None = None,
-        name: str | None = None,
-    ):
-        super().__init__(name=name)
-        self.network = network
-        self.embedding = embedding
-        self.head = head
-        self.fusion = fusion
-
-    def __call__(self, features: Features) -> dict[str, tf.Tensor]:
-        """What is served, by name.
+    def gate_axes(self, scenarios: Sequence[str]) -> dict[str, Axes]:
+        """Which of `intermediates` are gates, and what lies along their axes.
 
         Args:
-          features: As for `RankingModel.call`, and the column that the fusion reads, float32 [B],
-            under its own name.
+          scenarios: Names of the M scenarios.
         """
-        logits, _ = self.network(_embed(self.embedding, features), features)
-        outputs = self.head.outputs(logits)
-        if self.fusion is None:
-            return outputs
-        length = features[self.fusion.length_column] if self.fusion.length_column else None
-        return {**outputs, SCORE: self.fusion(outputs, length)}
+        return self.network.gate_axes([task.name for task in self.tasks], scenarios)
+
+    def for_serving(self, item_fields: Collection[str] = ()) -> ServingModel:
+        """The same function of features, over a frozen copy of the embeddings.
+
+        Args:
+          item_fields: See `ServingModel`.
+        """
+        numbers = self.feature_spec["numbers"].shape[1] // 2
+        return ServingModel(
+            self.network,
+            ExportedEmbedding(self.embedding),
+            self.head,
+            self.fusion,
+            numbers=self.embedding.config.fields[-numbers:] if numbers else (),
+            item_fields=item_fields,
+        )
 
 
 def _embed(embedding: DynamicEmbedding | ExportedEmbedding, features: Features) -> Embedded:

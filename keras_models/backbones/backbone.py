@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
+
+from keras_models.gate_axes import Axes
 
 
 class BackboneOutput(NamedTuple):
@@ -36,8 +39,25 @@ class Backbone(keras.layers.Layer):
       supports_xla: Whether XLA can compile it. It cannot where shapes depend on values.
       scores: Whether it scores by itself, so that there are no towers.
       min_scenarios: Scenarios that it needs to make sense.
+      reads_blocks: Whether its inputs may come as blocks of columns (`keras_models.column_blocks`),
+        of which a ranking request's user is one row: true where it hands them to layers that take
+        such, as `StackedDense` does, and looks at them in no other way.
     """
 
     supports_xla: ClassVar[bool] = True
     scores: ClassVar[bool] = False
     min_scenarios: ClassVar[int] = 1
+    reads_blocks: ClassVar[bool] = False
+
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """Which intermediates are gates to look at; the report draws these and no others.
+
+        Args:
+          tasks: Names of the K tasks.
+          scenarios: Names of the M scenarios.
+
+        Returns:
+          What lies along the axes of each, by the intermediate's name.
+        """
+        del tasks, scenarios
+        return {}

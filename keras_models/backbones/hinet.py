@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
+from keras_models.column_blocks import Columns
+from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.san import San
 from keras_models.layers.scenario_cgc import ScenarioCgc
 from keras_models.layers.sei import Sei
@@ -44,6 +46,7 @@ class HiNet(Backbone):
 
     supports_xla = False
     min_scenarios = 2
+    reads_blocks = True
 
     def __init__(
         self,
@@ -78,13 +81,11 @@ class HiNet(Backbone):
             name="task_layer",
         )
 
-    def call(
-        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
-    ) -> BackboneOutput:
+    def call(self, inputs: Columns, scenario: tf.Tensor, training: bool = False) -> BackboneOutput:
         """Applies the network.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           scenario: int64 [B].
           training: Makes no difference.
 
@@ -108,6 +109,21 @@ class HiNet(Backbone):
             "task_gates": task_gates,
         }
         return BackboneOutput(hidden, None, intermediates)
+
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """What scenarios take from one another, and the gates over sub-experts and experts."""
+        own = numbered("own", self.experts_per_task)
+        return {
+            "san_weights": {"other scenario": scenarios},
+            "sei_gates": {
+                "extractor": ["all", *scenarios],
+                "sub-expert": numbered("sub-expert", self.sub_experts),
+            },
+            "task_gates": {
+                "task": tasks,
+                "expert": [*own, *numbered("shared", self.shared_experts)],
+            },
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

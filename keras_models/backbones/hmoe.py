@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
+from keras_models.column_blocks import Columns
+from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
@@ -48,6 +50,7 @@ class Hmoe(Backbone):
 
     scores = True
     min_scenarios = 2
+    reads_blocks = True
 
     def __init__(
         self,
@@ -92,13 +95,11 @@ class Hmoe(Backbone):
             for i, width in enumerate([*tower_units, 1], start=1)
         ]
 
-    def call(
-        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
-    ) -> BackboneOutput:
+    def call(self, inputs: Columns, scenario: tf.Tensor, training: bool = False) -> BackboneOutput:
         """Scores examples.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           scenario: int64 [B], each below M.
           training: Not read; training and inference are alike.
 
@@ -107,7 +108,7 @@ class Hmoe(Backbone):
           float32 [B, M], that of the example's scenario, and `scenario_scores` float32 [B, M, K],
           the logits z.
         """
-        own = tf.one_hot(scenario, self.num_scenarios, dtype=inputs.dtype)[:, :, tf.newaxis]
+        own = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)[:, :, tf.newaxis]
         expert_gates = tf.nn.softmax(self._expert_gates(inputs), axis=-1)
         outputs = tf.matmul(expert_gates, self._experts(inputs))
         for layer in self._towers:
@@ -129,6 +130,16 @@ class Hmoe(Backbone):
                 "scenario_scores": scores,
             },
         )
+
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """The implicit gates over the experts and the explicit ones over the scenarios' scores."""
+        return {
+            "expert_gates": {
+                "gate of scenario": scenarios,
+                "expert": numbered("expert", self.num_experts),
+            },
+            "scenario_gate": {"score of scenario": scenarios},
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
+from keras_models.column_blocks import Columns
+from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
@@ -32,6 +34,8 @@ class Mmoe(Backbone):
     Mixture-of-Experts", KDD 2018.
     """
 
+    reads_blocks = True
+
     def __init__(
         self,
         num_tasks: int,
@@ -51,13 +55,11 @@ class Mmoe(Backbone):
         self._experts = ExpertBank(num_experts, expert_units, name="experts")
         self._gates = StackedDense(num_tasks, num_experts, use_bias=False, name="gates")
 
-    def call(
-        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
-    ) -> BackboneOutput:
+    def call(self, inputs: Columns, scenario: tf.Tensor, training: bool = False) -> BackboneOutput:
         """Mixes the experts.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 
@@ -67,6 +69,10 @@ class Mmoe(Backbone):
         gates = tf.nn.softmax(self._gates(inputs), axis=-1)
         hidden = tf.matmul(gates, self._experts(inputs))
         return BackboneOutput(hidden, None, {"task_gates": gates})
+
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """Each task's gate over the experts."""
+        return {"task_gates": {"task": tasks, "expert": numbered("expert", self.num_experts)}}
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

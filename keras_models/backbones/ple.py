@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
+from keras_models.column_blocks import Columns
+from keras_models.gate_axes import Axes
 from keras_models.layers.cgc import Cgc
 
 
@@ -26,6 +28,8 @@ class Ple(Backbone):
 
     Reference: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
     """
+
+    reads_blocks = True
 
     def __init__(
         self,
@@ -57,13 +61,11 @@ class Ple(Backbone):
             for level in range(1, levels + 1)
         ]
 
-    def call(
-        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
-    ) -> BackboneOutput:
+    def call(self, inputs: Columns, scenario: tf.Tensor, training: bool = False) -> BackboneOutput:
         """Applies the levels.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 
@@ -76,6 +78,14 @@ class Ple(Backbone):
             outputs, gates = level(outputs)
             intermediates.update({f"{level.name}/{name}": gate for name, gate in gates.items()})
         return BackboneOutput(outputs, None, intermediates)
+
+    def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
+        """Every level's gates."""
+        return {
+            f"{level.name}/{name}": axes
+            for level in self._levels
+            for name, axes in level.gate_axes(tasks).items()
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
+from keras_models.column_blocks import Columns
 from keras_models.layers.expert_bank import ExpertBank
 
 
@@ -24,19 +25,19 @@ class SharedBottom(Backbone):
     Reference: Caruana, "Multitask learning", Machine Learning 28, 1997.
     """
 
+    reads_blocks = True
+
     def __init__(self, num_tasks: int, *, units: Sequence[int] = (128, 64), **kwargs: Any):
         super().__init__(**kwargs)
         self.num_tasks = num_tasks
         self.units = list(units)
         self._bottom = ExpertBank(1, units, name="bottom")
 
-    def call(
-        self, inputs: tf.Tensor, scenario: tf.Tensor, training: bool = False
-    ) -> BackboneOutput:
+    def call(self, inputs: Columns, scenario: tf.Tensor, training: bool = False) -> BackboneOutput:
         """Applies the MLP.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 

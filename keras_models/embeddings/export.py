@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_models.embeddings.dynamic_embedding import DynamicEmbedding
 from keras_models.embeddings.dynamic_table import DynamicTable
-from keras_models.embeddings.reading import Embedded, read_tables
+from keras_models.embeddings.reading import Embedded, read_history, read_tables
 from keras_models.embeddings.variables import gather
 
 
@@ -43,17 +45,19 @@ class ExportedTable(tf.Module):
             _Positions(self.keys, first=0 if self.num_keys else -1), default_value=-1
         )
 
-    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+    def lookup(self, keys: tf.Tensor, fields: Sequence[int] | None = None) -> tf.Tensor:
         """Reads rows.
 
         Args:
           keys: int64 [B, F].
+          fields: Which of the table's fields the keys are of. Defaults to all, in order.
 
         Returns:
           float32 [B, F, D]; the field's shared row where a key is unknown.
         """
         slots = self._slot_of.lookup(keys)
-        shared = self.num_keys + tf.range(self.num_fields, dtype=tf.int64)
+        columns = range(self.num_fields) if fields is None else fields
+        shared = self.num_keys + tf.constant(list(columns), tf.int64)
         return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
 
     def lookup_history(self, keys: tf.Tensor) -> tf.Tensor:
@@ -98,6 +102,29 @@ class ExportedEmbedding(tf.Module):
           The rows.
         """
         return read_tables(self.tables, self._columns, self._history, keys, history_keys)
+
+    def read_fields(self, keys: tf.Tensor, fields: Sequence[int]) -> list[tf.Tensor]:
+        """Reads the rows of some fields.
+
+        Args:
+          keys: int64 [B, F], of all fields.
+          fields: Positions of those to read.
+
+        Returns:
+          float32 [B, D_f] each.
+        """
+        found: dict[int, tf.Tensor] = {}
+        for table, columns in zip(self.tables, self._columns.by_dim.values(), strict=True):
+            wanted = [column for column in fields if column in columns]
+            if wanted:
+                places = [columns.index(column) for column in wanted]
+                rows = table.lookup(tf.gather(keys, wanted, axis=1), places)
+                found |= zip(wanted, tf.unstack(rows, axis=1), strict=True)
+        return [found[column] for column in fields]
+
+    def read_history(self, keys: tf.Tensor) -> tf.Tensor:
+        """Reads the rows of behaviours: float32 [B, T, sum D] of int64 [B, T, C]."""
+        return read_history(self.tables, self._history, keys)
 
 
 class _Positions(tf.lookup.KeyValueTensorInitializer):

@@ -55,10 +55,17 @@ def read_tables(
     fields = columns.join([table.lookup(part) for table, part in zip(tables, parts, strict=True)])
     if history_keys is None:
         return Embedded(fields)
+    return Embedded(fields, read_history(tables, history, history_keys))
+
+
+def read_history(
+    tables: Sequence[ReadsRows], history: HistoryColumns, history_keys: tf.Tensor
+) -> tf.Tensor:
+    """Reads the rows of behaviours: float32 [B, T, sum D] of int64 [B, T, C]."""
     behaviours = history.split_keys(history_keys)
     read = {
         table.dim: table.lookup_history(behaviours[table.dim])
         for table in tables
         if table.dim in behaviours
     }
-    return Embedded(fields, history.join(read, history_keys.shape[1]))
+    return history.join(read, history_keys.shape[1])

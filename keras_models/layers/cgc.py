@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns
+from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
@@ -61,11 +63,11 @@ class Cgc(keras.layers.Layer):
         if shared_gate:
             self._shared_gate = StackedDense(1, num_experts, use_bias=False, name="shared_gate")
 
-    def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def call(self, inputs: Columns) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Applies the level.
 
         Args:
-          inputs: float32 [B, I], read by all, or [B, K + 1, I], x_s last.
+          inputs: float32 [B, I], or its blocks, read by all; or [B, K + 1, I], x_s last.
 
         Returns:
           float32 [B, K + 1, H], y_s last, or [B, K, H] without a shared gate; and the gates:
@@ -73,7 +75,7 @@ class Cgc(keras.layers.Layer):
           `shared_gate` float32 [B, K * P + S].
         """
         for_tasks = for_shared = inputs
-        if inputs.shape.rank == 3:
+        if not isinstance(inputs, tuple) and inputs.shape.rank == 3:
             # Split, not sliced: on CPU the gradient of a slice takes several times as long.
             for_tasks, for_shared = tf.split(inputs, [self.num_tasks, 1], axis=1)
         gates = {"task_gates": tf.nn.softmax(self._task_gates(for_tasks), axis=-1)}
@@ -83,6 +85,20 @@ class Cgc(keras.layers.Layer):
             over_all = tf.concat([over_all, shared_gate], axis=1)
             gates["shared_gate"] = shared_gate[:, 0]
         return tf.matmul(over_all, self._experts(inputs)), gates
+
+    def gate_axes(self, tasks: Sequence[str]) -> dict[str, Axes]:
+        """What lies along the axes of the gates that `call` names.
+
+        Args:
+          tasks: Names of the K tasks.
+        """
+        own = numbered("own", self.experts_per_task)
+        shared = numbered("shared", self.shared_experts)
+        axes: dict[str, Axes] = {"task_gates": {"task": tasks, "expert": [*own, *shared]}}
+        if self.shared_gate:
+            of_tasks = [label for task in tasks for label in numbered(task, self.experts_per_task)]
+            axes["shared_gate"] = {"expert": [*of_tasks, *shared]}
+        return axes
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns, blocks, join, whole
 from keras_models.layers.gate_nu import GateNu
 from keras_models.precision import precision
 
@@ -74,18 +75,19 @@ class EpNet(keras.layers.Layer):
         self._spread = np.repeat(np.eye(len(fields)), fields, axis=1) if fields else None
         super().build(input_shape)
 
-    def call(self, embedded: tf.Tensor, domain: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, embedded: Columns, domain: Columns) -> tuple[tf.Tensor, tf.Tensor]:
         """Scales the embeddings.
 
         Args:
-          embedded: float32 [B, I], E, the embeddings of all fields side by side.
-          domain: float32 [B, d], F_domain, the scenario and its statistics.
+          embedded: float32 [B, I], E, the embeddings of all fields side by side, or its blocks.
+          domain: float32 [B, d], F_domain, the scenario and its statistics, or its blocks.
 
         Returns:
           O_ep float32 [B, I]; delta float32 [B, I], or [B, F] with `per_field`.
         """
-        domain = tf.cast(domain, self.compute_dtype)
-        (delta,) = self._gate(tf.concat([domain, tf.stop_gradient(embedded)], axis=1))
+        read = [*blocks(domain), *(tf.stop_gradient(block) for block in blocks(embedded))]
+        (delta,) = self._gate(join([tf.cast(block, self.compute_dtype) for block in read]))
+        embedded = whole(embedded)
         if self._spread is None:
             return delta * embedded, delta
         return tf.matmul(delta, tf.constant(self._spread, delta.dtype)) * embedded, delta

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns
 from keras_models.layers.stacked_dense import StackedDense
 
 
@@ -46,11 +47,11 @@ class ExpertBank(keras.layers.Layer):
             for i, width in enumerate(units, start=1)
         ]
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Columns) -> tf.Tensor:
         """Applies the experts.
 
         Args:
-          inputs: float32 [B, I], read by all, or [B, G, I].
+          inputs: float32 [B, I], or its blocks, read by all; or [B, G, I].
 
         Returns:
           float32 [B, E, H].

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns
 from keras_models.layers.stacked_dense import StackedDense
 
 
@@ -42,11 +43,11 @@ class GateNu(keras.layers.Layer):
             for i, width in enumerate(self.units, start=1)
         ]
 
-    def call(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+    def call(self, inputs: Columns) -> list[tf.Tensor]:
         """Applies the gates.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
 
         Returns:
           N tensors, float32 [B, units of the gate].

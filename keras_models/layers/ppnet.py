@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns, blocks, join
 from keras_models.layers.gate_nu import GateNu
 from keras_models.precision import precision
 
@@ -76,24 +77,23 @@ class PpNet(keras.layers.Layer):
             )
         super().build(input_shape)
 
-    def call(
-        self, inputs: tf.Tensor, prior: tf.Tensor, embedded: tf.Tensor
-    ) -> list[tf.Tensor | None]:
+    def call(self, inputs: tf.Tensor, prior: Columns, embedded: Columns) -> list[tf.Tensor | None]:
         """The gates, for `Tower`.
 
         Args:
           inputs: float32 [B, K, H], what the towers read; only its width counts.
-          prior: float32 [B, p], embeddings of user, item and author.
-          embedded: float32 [B, I], O_ep, or the embeddings where there is no EPNet.
+          prior: float32 [B, p], embeddings of user, item and author, or its blocks.
+          embedded: float32 [B, I], O_ep, or the embeddings where there is no EPNet; or its blocks.
 
         Returns:
           One gate a layer of the towers, float32 [B, K, width of what it reads]; None for a layer
           that reads its input as it is.
         """
-        known = [tf.cast(part, self.compute_dtype) for part in (prior, tf.stop_gradient(embedded))]
+        read = [*blocks(prior), *(tf.stop_gradient(block) for block in blocks(embedded))]
+        known = join([tf.cast(block, self.compute_dtype) for block in read])
         gates = [
             tf.reshape(gate, [-1, self.num_tasks, width])
-            for gate, width in zip(self._gates(tf.concat(known, axis=1)), self._widths, strict=True)
+            for gate, width in zip(self._gates(known), self._widths, strict=True)
         ]
         return gates if self.position == "input" else [None, *gates]
 

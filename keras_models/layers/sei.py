@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
 
@@ -45,11 +46,11 @@ class Sei(keras.layers.Layer):
         self._sub_experts = ExpertBank(num_extractors * sub_experts, units, name="sub_experts")
         self._gates = StackedDense(num_extractors, sub_experts, use_bias=False, name="gates")
 
-    def call(self, inputs: tf.Tensor, coefficients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, inputs: Columns, coefficients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Applies the extractors and sums them.
 
         Args:
-          inputs: float32 [B, I].
+          inputs: float32 [B, I], or its blocks.
           coefficients: float32 [B, C, N], a; for the extractors themselves the identity.
 
         Returns:

@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.column_blocks import Columns, product
+
 
 class StackedDense(keras.layers.Layer):
     """N dense layers side by side: y_n = f(x_n W_n + b_n).
@@ -67,18 +69,18 @@ class StackedDense(keras.layers.Layer):
             self.bias = self.add_weight("bias", [self.num_layers, self.units], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Columns) -> tf.Tensor:
         """Applies the layers.
 
         Args:
-          inputs: float32 [B, I], read by all, or [B, G, I].
+          inputs: float32 [B, I], or its blocks, read by all; or [B, G, I].
 
         Returns:
           float32 [B, N, O].
         """
-        width = inputs.shape[-1]
-        if inputs.shape.rank == 2:
-            outputs = tf.matmul(inputs, tf.reshape(self.kernel, [width, -1]))
+        width = self.kernel.shape[0]
+        if isinstance(inputs, tuple) or inputs.shape.rank == 2:
+            outputs = product(inputs, tf.reshape(self.kernel, [width, -1]))
         else:
             kernels = tf.split(self.kernel, self.readers, axis=1)
             products = [

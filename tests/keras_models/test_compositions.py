@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ TOWER = [6]
 GATED = [name for name, kind in BACKBONES.items() if not kind.scores]
 
 
-def _plug_ins(names: set[str]) -> PlugIns:
+def _plug_ins(names: set[str], query: Sequence[str] = ("user",)) -> PlugIns:
     parts: dict[str, Any] = {}
     if "missing_values" in names:
         parts |= {"missing_values": MissingValue()}
     if "behaviour_sequence" in names:
         sequence = BehaviourSequence(units=6, attention_units=4)
-        parts |= {"behaviour_sequence": sequence, "query": ["user"]}
+        parts |= {"behaviour_sequence": sequence, "query": query}
     if "epnet" in names:
         parts |= {"epnet": EpNet(hidden_units=5), "domain": ["tab"]}
     if "ppnet" in names:
@@ -46,7 +47,9 @@ def _plug_ins(names: set[str]) -> PlugIns:
     return PlugIns(**parts)
 
 
-def _model(backbone: str, *plug_ins: str, esmm: bool = False) -> RankingModel:
+def _model(
+    backbone: str, *plug_ins: str, esmm: bool = False, query: Sequence[str] = ("user",)
+) -> RankingModel:
     keras.utils.set_random_seed(3)
     kind = BACKBONES[backbone]
     context = {"num_scenarios": M, "field_dims": [D] * len(FIELDS)}
@@ -69,7 +72,7 @@ def _model(backbone: str, *plug_ins: str, esmm: bool = False) -> RankingModel:
             )
         ),
         head=EsmmHead(tasks) if esmm else None,
-        plug_ins=_plug_ins(set(plug_ins)),
+        plug_ins=_plug_ins(set(plug_ins), query),
         history=(T, P) if with_history else None,
     )
 
@@ -128,6 +131,46 @@ def _serves_as_it_scores(model: RankingModel, folder: Path) -> None:
         np.testing.assert_allclose(served[task.name], expected[:, k], atol=1e-5)
 
 
+def _ranks_as_it_scores(model: RankingModel) -> None:
+    """The two halves of a ranking request against rows that hold all."""
+    served = model.for_serving(item_fields=["item", "author"])
+    features = dict(_features(model, 10, seed=5))
+    for name in set(features) - {"keys", "numbers"}:
+        features[name] = tf.repeat(features[name][:1], 10, axis=0)
+    of_items = {"keys": [1, 2], "numbers": [0, 1, N, N + 1]}
+    for name, columns in of_items.items():
+        own = np.setdiff1d(np.arange(features[name].shape[1]), columns)
+        values = features[name].numpy()
+        values[:, own] = values[0, own]
+        features[name] = tf.constant(values)
+    expected = served(features)
+
+    @tf.function(autograph=False)
+    def rank(user: Features, items: Features) -> dict[str, tf.Tensor]:
+        return served.score_items(served.user_embedding(user), items)
+
+    user = {name: values[:1].numpy() for name, values in features.items()}
+    items = {name: features[name].numpy() for name in of_items}
+    # What is not theirs must not count.
+    user["keys"][:, 1:3] = -1
+    items["keys"][:, [0, 3]] = -1
+    items["numbers"][:, [2, N + 2]] = 7.0
+    specs = [
+        {name: tf.TensorSpec([rows, *values.shape[1:]], values.dtype) for name, values in x.items()}
+        for rows, x in ((1, user), (None, items))
+    ]
+    traced = rank.get_concrete_function(*specs)
+    outputs = traced(*({n: tf.constant(v) for n, v in x.items()} for x in (user, items)))
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, atol=1e-6)
+    none = traced(
+        {n: tf.constant(v) for n, v in user.items()},
+        {n: tf.constant(v[:0]) for n, v in items.items()},
+    )
+    assert all(values.shape == [0] for values in none.values())
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_with_all_plug_ins(backbone: str, tmp_path: Path) -> None:
     gates = ["ppnet"] if backbone in GATED else []
@@ -137,6 +180,7 @@ def test_every_backbone_with_all_plug_ins(backbone: str, tmp_path: Path) -> None
     for weight, value in zip(model.trainable_variables, before, strict=True):
         assert np.abs(weight - value).max() > 0, f"{weight.name} did not learn"
     _serves_as_it_scores(model, tmp_path / "served")
+    _ranks_as_it_scores(model)
 
 
 @pytest.mark.parametrize("plug_in", ["lhuc", "missing_values", "epnet", "ppnet"])
@@ -144,6 +188,16 @@ def test_each_plug_in_alone_under_xla(plug_in: str, tmp_path: Path) -> None:
     model = _model("ple", plug_in)
     _train(model, tmp_path, xla=True)
     _serves_as_it_scores(model, tmp_path / "served")
+    _ranks_as_it_scores(model)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_ranks_as_it_scores(backbone: str) -> None:
+    _ranks_as_it_scores(_model(backbone))
+
+
+def test_candidates_that_ask_the_history() -> None:
+    _ranks_as_it_scores(_model("ple", "behaviour_sequence", query=["user", "item"]))
 
 
 def test_esmm_serves_both_probabilities(tmp_path: Path) -> None:
