@@ -48,11 +48,14 @@ def product(columns: Columns, kernel: tf.Tensor) -> tf.Tensor:
     """
     if not isinstance(columns, tuple):
         return tf.matmul(columns, kernel)
-    # Along the first axis, where a split need not copy.
-    kernels = tf.split(kernel, [block.shape[1] for block in columns])
-    each = [tf.matmul(block, rows) for block, rows in zip(columns, kernels, strict=True)]
-    once = [one for one in each if _is_shared(one)]
-    return tf.add_n([one for one in each if not _is_shared(one)]) + tf.add_n(once)
+    ends = list(itertools.accumulate(block.shape[1] for block in columns))
+    shares = []
+    for shared in (True, False):
+        own = [(b, end) for b, end in zip(columns, ends, strict=True) if _is_shared(b) == shared]
+        rows = [row for block, end in own for row in range(end - block.shape[1], end)]
+        matrix = tf.concat([block for block, _ in own], axis=1)
+        shares.append(tf.matmul(matrix, tf.gather(kernel, rows)))
+    return tf.add(*shares)
 
 
 def whole(columns: Columns) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from keras_models.backbones import Backbone
 from keras_models.column_blocks import Columns, join, num_rows, whole
-from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding
+from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding, RowFormat
 from keras_models.gate_axes import Axes
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
 from keras_models.layers import Tower
@@ -344,16 +344,20 @@ class RankingModel(keras.Model):
         """
         return self.network.gate_axes([task.name for task in self.tasks], scenarios)
 
-    def for_serving(self, item_fields: Collection[str] = ()) -> ServingModel:
+    def for_serving(
+        self, item_fields: Collection[str] = (), embedding_rows: RowFormat = "float32"
+    ) -> ServingModel:
         """The same function of features, over a frozen copy of the embeddings.
 
         Args:
           item_fields: See `ServingModel`.
+          embedding_rows: How the copy keeps its rows: `float32`, as they were trained, or in fewer
+            bytes as `float16` or `int8`, see `keras_models.embeddings.stored_rows`.
         """
         numbers = self.feature_spec["numbers"].shape[1] // 2
         return ServingModel(
             self.network,
-            ExportedEmbedding(self.embedding),
+            ExportedEmbedding(self.embedding, embedding_rows),
             self.head,
             self.fusion,
             numbers=self.embedding.config.fields[-numbers:] if numbers else (),

@@ -87,8 +87,7 @@ class ServingModel(tf.Module):
           [B, T, D], `history_properties` float32 [B, T, P] and `history_length` int64 [B].
         """
         fields = self.embedding.read_fields(features["keys"], _places(self._is_item, False))
-        numbers = self.network.fill_gaps(features["numbers"])
-        own_numbers = tf.gather(numbers, _places(self._number_is_item, False), axis=1)
+        own_numbers = self._numbers(features["numbers"], of_items=False)
         parts, behaviours = [*fields, own_numbers, features["scenario"][:, tf.newaxis]], {}
         if self.network.plug_ins.behaviour_sequence is not None:
             behaviours = {name: features[name] for name in ("history_properties", "history_length")}
@@ -147,16 +146,19 @@ class ServingModel(tf.Module):
 
     def _merge_numbers(self, own: tf.Tensor, numbers: tf.Tensor) -> Columns:
         """The number matrix, of the user's columns [1, n] and a matrix that holds the items'."""
-        numbers = self.network.fill_gaps(numbers)
-        runs = [
-            (is_item, len(list(run))) for is_item, run in itertools.groupby(self._number_is_item)
-        ]
-        of_items = tf.gather(numbers, _places(self._number_is_item, True), axis=1)
-        sides = {
-            flag: iter(tf.split(part, [n for is_item, n in runs if is_item == flag], axis=1))
-            for flag, part in ((False, tf.cast(own, numbers.dtype)), (True, of_items))
-        }
-        return join([next(sides[is_item]) for is_item, _ in runs])
+        own = tf.cast(own, self.network.compute_dtype)
+        of_items = self._numbers(numbers, of_items=True)
+        blocks, taken = [], {True: 0, False: 0}
+        for is_item, run in itertools.groupby(self._number_is_item):
+            start, width = taken[is_item], len(list(run))
+            blocks.append((of_items if is_item else own)[:, start : start + width])
+            taken[is_item] += width
+        return join(blocks) if blocks else own
+
+    def _numbers(self, numbers: tf.Tensor, of_items: bool) -> tf.Tensor:
+        """The columns of one side, without gaps where the model fills them."""
+        places = tf.constant(_places(self._number_is_item, of_items), tf.int32)
+        return tf.gather(self.network.fill_gaps(numbers), places, axis=1)
 
     def _outputs(self, logits: tf.Tensor, features: Features) -> Outputs:
         outputs = self.head.outputs(logits)

@@ -14,28 +14,36 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 
+_EXTRA = "assets.extra"
 _HIDDEN = ".tmp-"
 _LOCK = ".push.lock"
 
 
-def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
+def push(
+    model_dir: str | Path,
+    base_dir: str | Path,
+    keep: int,
+    describe: Callable[[int], Mapping[str, str]] | None = None,
+) -> int:
     """Copies a SavedModel into the base folder as its newest version.
 
     The number is the time in Unix seconds, or one more than the newest version where
-    that is greater. A model that is, byte for byte, the newest version already is not
-    copied again. Pushes into one base folder, from any process of the host, wait for
-    each other.
+    that is greater. A model that is, byte for byte, the newest version already, whatever
+    describes that one, is not copied again. Pushes into one base folder, from any
+    process of the host, wait for each other.
 
     Args:
       model_dir: Folder of the SavedModel.
       base_dir: Folder of the versions; made when absent.
       keep: Versions to keep, the new one included; older ones are removed.
+      describe: Gives texts about the version of a number, to be files under `assets.extra/` of it,
+        by their names; servers take no notice of them.
 
     Returns:
       The model's version number.
@@ -53,12 +61,19 @@ def push(model_dir: str | Path, base_dir: str | Path, keep: int) -> int:
         # Whoever made these no longer holds the lock, so was killed.
         for stale in base.glob(f"{_HIDDEN}*"):
             shutil.rmtree(stale)
-        before = _numbers(base)
-        if before and _same(source, base / str(before[-1])):
-            return before[-1]
+        before = numbers(base)
         version = max([int(time.time()), *(number + 1 for number in before)])
+        texts = {
+            Path(_EXTRA, n): text for n, text in (describe(version) if describe else {}).items()
+        }
+        if before and _same(source, base / str(before[-1]), besides=texts):
+            return before[-1]
         beside = base / f"{_HIDDEN}{version}"
         shutil.copytree(source, beside, copy_function=_copy)
+        for name, text in texts.items():
+            (beside / name).parent.mkdir(exist_ok=True)
+            (beside / name).write_text(text, encoding="utf-8")
+            _sync(beside / name)
         _sync_folders(beside)
         beside.rename(base / str(version))
         _sync(base)
@@ -79,14 +94,20 @@ def latest(base_dir: str | Path) -> tuple[int, Path] | None:
       Its number and folder; None where there is no version, or no base folder.
     """
     base = Path(base_dir)
-    numbers = _numbers(base)
-    return (numbers[-1], base / str(numbers[-1])) if numbers else None
+    found = numbers(base)
+    return (found[-1], base / str(found[-1])) if found else None
 
 
-def _numbers(base: Path) -> list[int]:
-    """Numbers of the versions, ascending. Names such as 007 are none of ours."""
+def numbers(base_dir: str | Path) -> list[int]:
+    """Numbers of the versions, ascending; none where there is no base folder.
+
+    Names such as 007 are none of ours.
+
+    Args:
+      base_dir: Folder of the versions.
+    """
     try:
-        with os.scandir(base) as entries:
+        with os.scandir(base_dir) as entries:
             return sorted(
                 int(entry.name)
                 for entry in entries
@@ -96,10 +117,12 @@ def _numbers(base: Path) -> list[int]:
         return []
 
 
-def _same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same bytes."""
+def _same(one: Path, other: Path, besides: Collection[Path]) -> bool:
+    """Whether two folders, but for some files, hold the same files with the same bytes."""
     files = [
-        sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        sorted(
+            {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} - {*besides}
+        )
         for folder in (one, other)
     ]
     return files[0] == files[1] and not any(

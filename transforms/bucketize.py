@@ -13,10 +13,10 @@ import tensorflow_transform as tft
 _ROUNDING = 1e-10
 
 
-def quantile_bucket(
+def quantile_boundaries(
     values: tf.Tensor, present: tf.Tensor, num_buckets: int, name: str
 ) -> tf.Tensor:
-    """Index of the quantile bucket; missing values have the bucket `num_buckets`.
+    """Boundaries of the quantile buckets of a column's present values.
 
     Args:
       values: float32 [B]; anything where `present` is false.
@@ -25,13 +25,29 @@ def quantile_bucket(
       name: Names the fitted boundaries in the graph.
 
     Returns:
-      int64 [B] in [0, num_buckets].
+      float32 [1, num_buckets - 1], ascending.
     """
-    boundaries = tft.quantiles(
+    return tft.quantiles(
         tf.boolean_mask(values, present), num_buckets, epsilon=0.1 / num_buckets, name=name
     )
-    bucket = tf.cast(tft.apply_buckets(values, boundaries), tf.int64)
-    return tf.where(present, bucket, tf.constant(num_buckets, tf.int64))
+
+
+def quantile_buckets(values: tf.Tensor, present: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
+    """Index of each value's quantile bucket; missing values have the last one and one more.
+
+    A value at a boundary is in the bucket above it.
+
+    Args:
+      values: float32 [B, N]; anything where `present` is false.
+      present: bool [B, N].
+      boundaries: Of each column, float32 [N, Q - 1].
+
+    Returns:
+      int64 [B, N] in [0, Q].
+    """
+    number = tf.shape(boundaries)[1] + 1
+    buckets = tf.searchsorted(boundaries, tf.transpose(values), "right", tf.int64)
+    return tf.where(present, tf.transpose(buckets), tf.cast(number, tf.int64))
 
 
 def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.bucketize import log_z_scores, quantile_bucket
+from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import first_values
@@ -45,43 +45,36 @@ def preprocessing_fn(
     numeric: Sequence[str] = custom_config["numeric"]
     num_buckets: int = custom_config["num_buckets"]
 
-    texts = [first_values(inputs[name], "") for name in categorical]
-    keys = [
-        categorical_keys(
-            categorical,
-            tf.stack([values for values, _ in texts], axis=1),
-            tf.stack([present for _, present in texts], axis=1),
-        )
-    ]
-    wide = tf.zeros([tf.shape(texts[0][0])[0], 0], tf.float32)
+    texts, are_there = first_values([inputs[name] for name in categorical], "")
+    keys = [categorical_keys(categorical, texts, are_there)]
+    wide = tf.zeros([tf.shape(texts)[0], 0], tf.float32)
     if numeric:
-        numbers = [first_values(inputs[name], 0.0) for name in numeric]
-        buckets = [
-            # By position, for a name in a graph may not hold what a feature's may.
-            quantile_bucket(values, present, num_buckets, f"quantiles_{i}")
-            for i, (values, present) in enumerate(numbers)
+        values, present = first_values([inputs[name] for name in numeric], 0.0)
+        # By position, for a name in a graph may not hold what a feature's may.
+        boundaries = [
+            quantile_boundaries(value, is_there, num_buckets, f"quantiles_{i}")
+            for i, (value, is_there) in enumerate(
+                zip(tf.unstack(values, axis=1), tf.unstack(present, axis=1), strict=True)
+            )
         ]
-        keys.append(bucket_keys(numeric, tf.stack(buckets, axis=1), num_buckets))
-        present = tf.stack([present for _, present in numbers], axis=1)
-        z_scores = log_z_scores(
-            tf.stack([values for values, _ in numbers], axis=1), present, "moments"
-        )
+        buckets = quantile_buckets(values, present, tf.concat(boundaries, axis=0))
+        keys.append(bucket_keys(numeric, buckets, num_buckets))
+        z_scores = log_z_scores(values, present, "moments")
         wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)
 
-    scenario, _ = first_values(inputs[custom_config["scenario_column"]], "")
-    labels = [first_values(inputs[task], 0) for task in custom_config["tasks"]]
+    scenario, _ = first_values([inputs[custom_config["scenario_column"]]], "")
+    labels = [first_values([inputs[task]], 0) for task in custom_config["tasks"]]
     outputs = {
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
-        "scenario": _scenario_id(scenario, custom_config["scenarios"]),
-        "day": first_values(inputs[custom_config["day_column"]], 0)[0],
-        "labels": tf.stack([tf.cast(values, tf.float32) for values, _ in labels], axis=1),
+        "scenario": _scenario_id(scenario[:, 0], custom_config["scenarios"]),
+        "day": first_values([inputs[custom_config["day_column"]]], 0)[0][:, 0],
+        "labels": tf.concat([tf.cast(values, tf.float32) for values, _ in labels], axis=1),
     }
     if custom_config.get("spaces"):
-        present = [tf.cast(present, tf.float32) for _, present in labels]
-        outputs["spaces"] = tf.stack(present, axis=1)
+        outputs["spaces"] = tf.concat([tf.cast(found, tf.float32) for _, found in labels], axis=1)
     if custom_config.get("request_column"):
-        outputs["request"] = first_values(inputs[custom_config["request_column"]], 0)[0]
+        outputs["request"] = first_values([inputs[custom_config["request_column"]]], 0)[0][:, 0]
     if custom_config.get("history"):
         outputs |= history_inputs(inputs, custom_config["history"], custom_config["scenarios"])
     return outputs

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.bucketize import quantile_bucket
+from transforms.bucketize import quantile_boundaries, quantile_buckets
 from transforms.history import AGE, MISSING, PREFIX
 from transforms.keys import categorical_keys
 
@@ -64,8 +64,10 @@ def history_inputs(
         parts.append(tf.cast(tf.concat([listed, other], axis=1), tf.float32))
     if settings["age"]:
         buckets = settings["age_buckets"]
-        bucket = quantile_bucket(newest(AGE, 0.0), is_there, buckets, "quantiles_history_age")
-        parts.append(tf.one_hot(bucket, buckets))
+        age = newest(AGE, 0.0)
+        boundaries = quantile_boundaries(age, is_there, buckets, "quantiles_history_age")
+        bucket = quantile_buckets(age[:, tf.newaxis], is_there[:, tf.newaxis], boundaries)
+        parts.append(tf.one_hot(bucket[:, 0], buckets))
     if labels:
         parts.append(tf.stack([newest(f"{PREFIX}{task}", 0.0) for task in labels], axis=1))
     properties = tf.where(is_there[:, tf.newaxis], tf.concat(parts, axis=1), 0.0)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from transforms.feature_state import FeatureState, read_shard
 from transforms.keys import categorical_keys, joint_keys
 from transforms.sparse import first_values
-from transforms.statistics import Statistic, feature_names
+from transforms.statistics import Statistic
 
 
 class ServedStatistics(tf.Module):
@@ -28,7 +28,7 @@ class ServedStatistics(tf.Module):
 
     def __init__(self, state: FeatureState):
         super().__init__()
-        self.names = feature_names(state.statistics)
+        self.by = {name: s.by for s in state.statistics for name in s.features}
         self._tables = [
             _Table(statistic, state.shards(statistic), totals)
             for statistic, totals in zip(state.statistics, state.totals, strict=True)
@@ -48,18 +48,12 @@ class ServedStatistics(tf.Module):
             return dict(features)
         # Each column once, however many statistics are by it.
         columns = list(dict.fromkeys(c for table in self._tables for c in table.statistic.by))
-        texts = [first_values(features[column], "") for column in columns]
-        keys = categorical_keys(
-            columns,
-            tf.stack([values for values, _ in texts], axis=1),
-            tf.stack([present for _, present in texts], axis=1),
-        )
+        keys = categorical_keys(columns, *first_values([features[c] for c in columns], ""))
         looked_up = [
             table(tf.gather(keys, [columns.index(c) for c in table.statistic.by], axis=1))
             for table in self._tables
         ]
-        carried = [first_values(features[name], math.nan)[0] for name in self.names]
-        values = tf.stack(carried, axis=1)
+        values, _ = first_values([features[name] for name in self.by], math.nan)
         values = tf.where(tf.math.is_nan(values), tf.concat(looked_up, axis=1), values)
         every_row = tf.stack([tf.range(tf.shape(values, tf.int64)[0])] * 2, axis=1) * [[1, 0]]
         shape = tf.stack([tf.shape(values, tf.int64)[0], 1])
@@ -67,7 +61,7 @@ class ServedStatistics(tf.Module):
             **features,
             **{
                 name: tf.SparseTensor(every_row, column, shape)
-                for name, column in zip(self.names, tf.unstack(values, axis=1), strict=True)
+                for name, column in zip(self.by, tf.unstack(values, axis=1), strict=True)
             },
         }
 

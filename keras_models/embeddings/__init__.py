@@ -14,6 +14,7 @@ from keras_models.embeddings.policy import (
     Policy,
 )
 from keras_models.embeddings.reading import Embedded
+from keras_models.embeddings.stored_rows import RowFormat
 
 __all__ = [
     "Adagrad",
@@ -30,5 +31,6 @@ __all__ = [
     "LowestScore",
     "MinCount",
     "Policy",
+    "RowFormat",
     "RowWiseAdagrad",
 ]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_models.embeddings.dynamic_embedding import DynamicEmbedding
 from keras_models.embeddings.dynamic_table import DynamicTable
 from keras_models.embeddings.reading import Embedded, read_history, read_tables
+from keras_models.embeddings.stored_rows import RowFormat, StoredRows
 from keras_models.embeddings.variables import gather
 
 
@@ -23,9 +24,16 @@ class ExportedTable(tf.Module):
       table: The trained table; its live keys and rows and its shared rows are copied.
       min_score: Rows of a lower score (decayed, weighted occurrences) are left out; their keys
         then read the shared row.
+      row_format: How rows are kept.
     """
 
-    def __init__(self, table: DynamicTable, min_score: float = 0.0, name: str | None = None):
+    def __init__(
+        self,
+        table: DynamicTable,
+        min_score: float = 0.0,
+        row_format: RowFormat = "float32",
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         live = table.live_slots(min_score)
         keys = tf.gather(tf.reshape(table.keys, [-1]), live)
@@ -38,9 +46,7 @@ class ExportedTable(tf.Module):
         self.keys = tf.Variable(
             keys if self.num_keys else tf.zeros([1], tf.int64), trainable=False, name="keys"
         )
-        self.rows = tf.Variable(
-            tf.concat([rows, table.shared_rows()], axis=0), trainable=False, name="rows"
-        )
+        self.rows = StoredRows(tf.concat([rows, table.shared_rows()], axis=0), row_format)
         self._slot_of = tf.lookup.StaticHashTable(
             _Positions(self.keys, first=0 if self.num_keys else -1), default_value=-1
         )
@@ -58,7 +64,7 @@ class ExportedTable(tf.Module):
         slots = self._slot_of.lookup(keys)
         columns = range(self.num_fields) if fields is None else fields
         shared = self.num_keys + tf.constant(list(columns), tf.int64)
-        return tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
+        return self.rows.gather(tf.where(slots >= 0, slots, shared))
 
     def lookup_history(self, keys: tf.Tensor) -> tf.Tensor:
         """Reads rows of behaviours.
@@ -72,7 +78,7 @@ class ExportedTable(tf.Module):
         """
         slots = self._slot_of.lookup(keys)
         shared = self.num_keys + tf.constant(self._history, tf.int64)
-        rows = tf.gather(self.rows, tf.where(slots >= 0, slots, shared))
+        rows = self.rows.gather(tf.where(slots >= 0, slots, shared))
         return tf.where(tf.equal(keys, 0)[..., tf.newaxis], tf.zeros_like(rows), rows)
 
 
@@ -81,14 +87,21 @@ class ExportedEmbedding(tf.Module):
 
     Args:
       embedding: The trained layer; what it serves is copied, by its `serving_min_score`.
+      row_format: How rows are kept.
     """
 
-    def __init__(self, embedding: DynamicEmbedding, name: str | None = None):
+    def __init__(
+        self,
+        embedding: DynamicEmbedding,
+        row_format: RowFormat = "float32",
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         self._columns = embedding.columns
         self._history = embedding.history
         self.tables = [
-            ExportedTable(table, embedding.config.serving_min_score) for table in embedding.tables
+            ExportedTable(table, embedding.config.serving_min_score, row_format)
+            for table in embedding.tables
         ]
 
     def __call__(self, keys: tf.Tensor, history_keys: tf.Tensor | None = None) -> Embedded:

@@ -166,7 +166,16 @@ def exported(ranker: Any, transform_output: Any, tmp_path_factory: pytest.TempPa
     from serving.export import export
 
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export(ranker, transform_output, FEATURES, TASKS, str(folder))
+    export(
+        ranker,
+        transform_output,
+        FEATURES,
+        TASKS,
+        str(folder),
+        binary_tasks=TASKS,
+        items=["item_id", "duration_s"],
+        scenarios=SCENARIOS,
+    )
     return folder
 
 
@@ -175,9 +184,10 @@ def write_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Pat
     """Writes small SavedModels: click = sigmoid(age + bias), like = sigmoid(bias)."""
     import tensorflow as tf
 
-    from serving.signatures import ServingSignatures
+    from serving.request_layout import RequestLayout
+    from serving.signatures import ExampleSignatures
 
-    class Toy(ServingSignatures):
+    class Toy(ExampleSignatures):
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None, 2], tf.float32, name="wide"),
@@ -202,10 +212,12 @@ def write_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Pat
         shift = tf.Variable(bias)
         toy = Toy(
             transform,
-            {
-                "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
-                "tab": tf.io.FixedLenFeature([], tf.string, ""),
-            },
+            RequestLayout(
+                {
+                    "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
+                    "tab": tf.io.FixedLenFeature([], tf.string, ""),
+                }
+            ),
             lambda inputs: {
                 "click": tf.sigmoid(inputs["numbers"][:, 0] + shift),
                 "like": tf.sigmoid(0.0 * inputs["numbers"][:, 0] + shift),
@@ -214,15 +226,7 @@ def write_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Pat
         )
         toy.shift = shift
         folder = tmp_path_factory.mktemp("toy") / "model"
-        tf.saved_model.save(
-            toy,
-            str(folder),
-            signatures={
-                "serving_default": toy.serving_default,
-                "request_columns": toy.request_columns,
-                "scaled": toy.scaled,
-            },
-        )
+        tf.saved_model.save(toy, str(folder), signatures={**toy.signatures(), "scaled": toy.scaled})
         return folder
 
     return write

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving import cpp_loader
-from serving.cpp_loader import CppLoaderError, read_records, read_signatures, run_in_fresh_process
+from serving.cpp_loader import (
+    CppLoaderError,
+    answer_in_fresh_process,
+    read_records,
+    read_signatures,
+    run_in_fresh_process,
+)
+from serving.warmup import write_requests
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,7 @@ def test_signatures_are_read_as_by_protobuf(exported: Path) -> None:
     }
     found = read_signatures(meta_graph.SerializeToString())
     assert {name: found[name] for name in expected} == expected
-    assert set(expected) == {"serving_default", "request_columns"}
+    assert {"serving_default", "request_columns", "classify", "rank"} <= set(expected)
 
 
 def test_records(records: Path, tmp_path: Path) -> None:
@@ -154,3 +162,88 @@ def test_a_model_without_the_signature(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "n"), signatures={"serving_default": module.f})
     with pytest.raises(CppLoaderError, match="found 0 inputs in serving_default; expected 1"):
         run_in_fresh_process(tmp_path / "n", [])
+
+
+class Everything(tf.Module):
+    """Takes and gives each type that requests have, in several shapes."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.string, name="text"),
+            tf.TensorSpec([None, 3], tf.float32, name="wide"),
+            tf.TensorSpec([], tf.int64, name="scale"),
+        ]
+    )
+    def mixed(self, text: tf.Tensor, wide: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {
+            "joined": tf.strings.reduce_join(text, axis=1),
+            "echo": text,
+            "scaled": wide * tf.cast(scale, tf.float32),
+            "scale": scale,
+            "classes": tf.constant(["like", "click"]),
+        }
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("everything") / "m"
+    module = Everything()
+    tf.saved_model.save(module, str(path), signatures={"mixed": module.mixed})
+    return path
+
+
+def _requests(tmp_path: Path, *requests: Any) -> Path:
+    write_requests(str(tmp_path / "requests"), requests)
+    return tmp_path / "requests"
+
+
+def test_requests_of_every_type_and_shape(everything: Path, tmp_path: Path) -> None:
+    text = np.array([[b"a", b"\xff no UTF-8"], [b"", b"x" * 1000]], object)
+    wide = np.arange(6, dtype=np.float32).reshape(2, 3)
+    given = {"text": text, "wide": wide, "scale": np.int64(-3)}
+    nothing = {"text": text[:0], "wide": wide[:0], "scale": np.int64(1 << 40)}
+    answers = answer_in_fresh_process(
+        everything, _requests(tmp_path, ("mixed", given), ("mixed", nothing))
+    )
+    first, second = answers.outputs
+    assert first["joined"].tolist() == [b"a\xff no UTF-8", b"x" * 1000]
+    assert first["echo"].tolist() == text.tolist()
+    np.testing.assert_array_equal(first["scaled"], wide * -3)
+    assert first["scale"] == -3 and second["scale"] == 1 << 40
+    assert first["classes"].tolist() == [b"like", b"click"]
+    assert second["joined"].shape == (0,) and second["scaled"].shape == (0, 3)
+    assert answers.milliseconds == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (("x", {}), "request 1, x: .*found the signatures .*mixed; expected x"),
+        (("mixed", {"text": np.array([[b""] * 2], object)}), "found the inputs text; expected sc"),
+        (("mixed", {"wide": np.float64([[1]])}), "input wide: found DataType 2; expected 7"),
+    ],
+)
+def test_requests_that_cannot_be_answered(
+    request_: Any, message: str, everything: Path, tmp_path: Path
+) -> None:
+    good = {
+        "text": np.array([[b"", b""]], object),
+        "wide": np.zeros((1, 3), np.float32),
+        "scale": np.int64(1),
+    }
+    with pytest.raises(CppLoaderError, match=message):
+        answer_in_fresh_process(everything, _requests(tmp_path, ("mixed", good), request_))
+
+
+def test_a_record_that_is_no_predict_request(everything: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "requests")
+    for record, message in (
+        (PredictionLog(classify_log={}).SerializeToString(), "PredictionLog of the fields"),
+        (b"\x32\xff", "expected more of a varint"),
+        (b"\x32\x09ab", "found 4 bytes; expected 11"),
+        (b"\x33", "found wire type 3"),
+    ):
+        with tf.io.TFRecordWriter(path) as writer:
+            writer.write(record)
+        with pytest.raises(CppLoaderError, match=message):
+            answer_in_fresh_process(everything, path)

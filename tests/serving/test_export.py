@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
-from tensorflow.core.framework.graph_pb2 import GraphDef
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from serving.export import export
+from serving.stock_ops import foreign_ops, graph_ops, read_graph
 
 FEATURES = ["user_id", "item_id", "duration_s", "tab"]
 TASKS = ["like", "click"]
@@ -131,7 +130,7 @@ def test_the_model_names_its_columns(loaded: Any) -> None:
 class Looked(tf.Module):
     """Statistics of a toy kind: `duration_s` is 20 where an example does not carry it."""
 
-    names = ("duration_s",)
+    by = {"duration_s": ("item_id",)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +172,7 @@ def test_statistics_are_looked_up_unless_an_example_carries_them(
         "numeric": [],
         "histories": [],
         "statistics": [b"duration_s"],
+        "scenarios": [],
     }
 
 
@@ -180,38 +180,23 @@ def test_a_statistic_that_the_transform_graph_does_not_take(
     ranker: Any, transform_output: Any, tmp_path: Path
 ) -> None:
     unknown = Looked()
-    unknown.names = ("age_s",)
+    unknown.by = {"age_s": ("item_id",)}
     with pytest.raises(ValueError, match="found age_s; expected raw features of the .* duration_s"):
         export(ranker, transform_output, FEATURES, TASKS, str(tmp_path / "m"), statistics=unknown)
 
 
-def foreign_ops(graph: GraphDef) -> set[str]:
-    """Ops of a graph and its functions that TensorFlow's wheel does not bring.
-
-    `tf.raw_ops` is written when TensorFlow is built, so libraries loaded since are not in it.
-    """
-
-    def ops() -> Iterator[str]:
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            yield from (node.op for node in nodes)
-
-    functions = {function.signature.name for function in graph.library.function}
-    return {op for op in ops() if op not in functions and not hasattr(tf.raw_ops, op)}
-
-
 def test_stock_ops_only(exported: Path) -> None:
-    saved = SavedModel.FromString((exported / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0].graph_def
+    graph = read_graph(exported)
     assert len(graph.library.function) > 1
     assert foreign_ops(graph) == set()
+    assert {"ParseExampleV2", "LookupTableFindV2", "MatMul"} <= graph_ops(graph)
     graph.library.function[0].node_def.add(op="TfraCuckooHashTableFind")
     graph.node.add(op="Addons>Parse")
     assert foreign_ops(graph) == {"TfraCuckooHashTableFind", "Addons>Parse"}
 
 
 def test_tables_are_variables_and_not_constants(exported: Path, ranker: Any) -> None:
-    saved = SavedModel.FromString((exported / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0].graph_def
+    graph = read_graph(exported)
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
     numeric = [c for c in constants if c.dtype in (types_pb2.DT_INT64, types_pb2.DT_FLOAT)]
@@ -244,7 +229,7 @@ def test_tasks_that_are_not_the_models(ranker: Any, transform_output: Any, tmp_p
 class Outputs(tf.Module):
     """A model of outputs of several shapes, one of them a raw number that it was given."""
 
-    def for_serving(self) -> tf.Module:
+    def for_serving(self, item_fields: Collection[str] = (), embedding_rows: str = "") -> tf.Module:
         return self
 
     def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -264,3 +249,48 @@ def test_outputs_are_the_models_and_raw_numbers_reach_it(
         lengths = [np.nan if row["duration_s"] is None else row["duration_s"] for row in rows]
         np.testing.assert_allclose(outputs["length"], lengths, rtol=1e-6)
         np.testing.assert_allclose(outputs["classes"], [[0.2, 0.8]] * len(rows))
+
+
+@pytest.mark.parametrize(("kind", "size", "largest"), [("float16", 2, 1e-3), ("int8", 1, 0.03)])
+def test_rows_in_fewer_bytes(
+    kind: Any,
+    size: int,
+    largest: float,
+    exported: Path,
+    score: Any,
+    ranker: Any,
+    transform_output: Any,
+    log_rows: Any,
+    as_examples: Any,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "m"
+    columns = export(
+        ranker, transform_output, FEATURES, TASKS, str(path), items=["item_id"], embedding_rows=kind
+    )
+    assert columns["item_text"] == ["item_id"]
+    table = ranker.for_serving(embedding_rows=kind).embedding.tables[0]
+    rows = table.num_keys + table.num_fields
+    assert table.rows.num_bytes == rows * (size * table.dim + (4 if kind == "int8" else 0))
+    saved = [
+        value
+        for name, value in _variables(path).items()
+        if value.ndim == 2 and len(value) == rows and value.dtype.itemsize == size
+    ]
+    assert len(saved) == 1, "one matrix of rows, in the narrow type"
+
+    examples = as_examples(log_rows)
+    loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
+    narrow = loaded(examples=tf.constant(examples))
+    for task, values in score(examples).items():
+        differences = np.abs(narrow[task] - values)
+        assert 0 < differences.max() < largest
+
+
+def _variables(path: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    return {
+        name: np.asarray(reader.get_tensor(name))
+        for name in reader.get_variable_to_dtype_map()
+        if reader.get_variable_to_dtype_map()[name] != tf.string
+    }

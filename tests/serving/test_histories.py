@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ ROWS: list[dict[str, Any]] = [
 class Told(tf.Module):
     """A model whose outputs tell what it was given."""
 
-    def for_serving(self) -> tf.Module:
+    def for_serving(self, item_fields: Collection[str] = (), embedding_rows: str = "") -> tf.Module:
         return self
 
     def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
