@@ -1,59 +1,69 @@
 """Asks a model server, ours or TensorFlow Serving, for predictions.
 
-Starts without TensorFlow.
+Starts without TensorFlow. `serving.async_client` has the same for asyncio.
 """
 
 from __future__ import annotations
 
-import contextlib
-import numbers
-import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
-from serving.protos import Example, PredictRequest, PredictResponse
+from serving.client_calls import (
+    CHANNEL_OPTIONS,
+    Call,
+    Calls,
+    PredictError,
+    Retries,
+    Signature,
+    Steps,
+    Target,
+    TensorSpec,
+    VersionStatus,
+)
+from serving.client_examples import Columns
 
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
-_DT_FLOAT, _DT_STRING = 1, 7
-_LONGEST_BACKOFF = 2.0
-_MISSING = b"\xff"
-"""Stands for a text that a behaviour lacks, as in the examples that models train on."""
+__all__ = [
+    "Client",
+    "ClientTls",
+    "Columns",
+    "PredictError",
+    "Signature",
+    "TensorSpec",
+    "VersionStatus",
+]
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_T = TypeVar("_T")
 
 
-class PredictError(Exception):
-    """A prediction that the server refused or did not give in time.
+@dataclass(frozen=True)
+class ClientTls:
+    """How a client trusts a server, and proves itself to it; PEM each.
 
     Args:
-      address: The server.
-      code: The status that it answered, or that gRPC gave for it.
-      details: Its text.
+      ca: The authority of the server's certificate; None for those that gRPC comes with.
+      key: The client's own private key, for mutual TLS.
+      certificate: Its certificate.
+      server_name: The name in the server's certificate, where it is not that of its address.
     """
 
-    def __init__(self, address: str, code: grpc.StatusCode, details: str):
-        super().__init__(f"{address}: {code.name}: {details}")
-        self.address = address
-        self.code = code
-        self.details = details
+    ca: bytes | None = None
+    key: bytes | None = None
+    certificate: bytes | None = None
+    server_name: str | None = None
 
+    def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them."""
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
 
-class Columns(NamedTuple):
-    """What a model takes in a request.
-
-    Args:
-      text: Columns of text.
-      numeric: Columns of numbers.
-      histories: Those among them with a value for each of the user's last behaviours.
-    """
-
-    text: tuple[str, ...]
-    numeric: tuple[str, ...]
-    histories: tuple[str, ...] = ()
+    def options(self) -> list[tuple[str, str]]:
+        """Of the channel."""
+        name = self.server_name
+        return [] if name is None else [("grpc.ssl_target_name_override", name)]
 
 
 class Client:
@@ -64,6 +74,7 @@ class Client:
       timeout: Seconds a call may take, retries included.
       retries: Further attempts while the server is unavailable; nothing else is tried again.
       backoff: Seconds before the first retry; each further one waits about twice as long.
+      tls: Encrypts the connection; None does not.
 
     Example:
       with Client("127.0.0.1:8500") as client:
@@ -72,30 +83,25 @@ class Client:
     """
 
     def __init__(
-        self, address: str, *, timeout: float = 5.0, retries: int = 4, backoff: float = 0.1
+        self,
+        address: str,
+        *,
+        timeout: float = 5.0,
+        retries: int = 4,
+        backoff: float = 0.1,
+        tls: ClientTls | None = None,
     ):
         if not timeout > 0:
             raise ValueError(f"timeout: found {timeout}; expected more than 0 seconds")
         self.address = address
         self._timeout = timeout
-        self._retries = retries
-        self._backoff = backoff
-        self._columns: dict[str, tuple[int, Columns]] = {}
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # gRPC's own pause after a failed connection would outlast our retries.
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
-        )
-        self._call = self._channel.unary_unary(
-            _PREDICT,
-            request_serializer=PredictRequest.SerializeToString,
-            response_deserializer=PredictResponse.FromString,
-        )
+        self._retries = Retries(retries, backoff)
+        self._calls = Calls()
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+        else:
+            options = [*CHANNEL_OPTIONS, *tls.options()]
+            self._channel = grpc.secure_channel(address, tls.credentials(), options)
 
     def __enter__(self) -> Client:
         return self
@@ -107,15 +113,29 @@ class Client:
         """Closes the connection."""
         self._channel.close()
 
-    def columns(self, model: str) -> Columns:
+    def columns(
+        self, model: str, *, version: int | None = None, label: str | None = None
+    ) -> Columns:
         """What a model takes in a request, asked of the server once.
+
+        Args:
+          model: The model's name.
+          version: Asks for this version; the newest by default.
+          label: Asks for the version with this label.
 
         Raises:
           PredictError: if the server refuses, or does not answer in time.
         """
-        return self._known_columns(model, time.monotonic() + self._timeout)[1]
+        return self._run(self._calls.columns(Target(model, version, label)))
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    def predict(
+        self,
+        model: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
         """Scores rows.
 
         Args:
@@ -123,6 +143,8 @@ class Client:
           rows: B rows of raw columns. A text column takes str, bytes or an integer, a numeric one
             any number; None, or leaving the column out, means missing. A column of a history takes
             a list of such values, oldest first; all those of a row are equally long.
+          version: Asks for this version; the newest by default.
+          label: Asks for the version with this label.
 
         Returns:
           Each task's probability, float32 [B].
@@ -132,105 +154,124 @@ class Client:
             column does not.
           PredictError: if the server refuses, or does not answer in time.
         """
+        return self._run(self._calls.predict(Target(model, version, label), rows))
+
+    def rank(
+        self,
+        model: str,
+        user: Mapping[str, Any],
+        items: Sequence[Mapping[str, Any]],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Scores candidates for one user; what depends on the user alone is computed once.
+
+        Args:
+          model: The model's name.
+          user: Raw columns of the user and the context, as in a row of `predict`, histories too.
+          items: Raw columns of N candidates.
+          version: Asks for this version; the newest by default.
+          label: Asks for the version with this label.
+
+        Returns:
+          Each task's prediction, and the fused score if the model has one, float32 [N], in the
+          order of the items.
+
+        Raises:
+          ValueError: if the model does not rank, if a column is not the user's or not the
+            candidates', or holds a value that it does not take.
+          PredictError: if the server refuses, or does not answer in time.
+        """
+        return self._run(self._calls.rank(Target(model, version, label), user, items))
+
+    def call(
+        self,
+        model: str,
+        signature: str,
+        inputs: Mapping[str, Any],
+        *,
+        outputs: Sequence[str] = (),
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature of a model.
+
+        Args:
+          model: The model's name.
+          signature: The signature's name.
+          inputs: Arrays by name: float32, float64, int32, int64, bool, or str or bytes. Numbers
+            travel as they lie in memory.
+          outputs: Names of the outputs to return; all of them by default.
+          version: Asks for this version; the newest by default.
+          label: Asks for the version with this label.
+
+        Returns:
+          The outputs by name; text as bytes in an array of objects.
+
+        Raises:
+          ValueError: if an array is of another type.
+          PredictError: if the server refuses, or does not answer in time.
+        """
+        target = Target(model, version, label)
+        return self._run(self._calls.call(target, signature, inputs, outputs))
+
+    def signatures(
+        self, model: str, *, version: int | None = None, label: str | None = None
+    ) -> dict[str, Signature]:
+        """What a model's signatures take and give.
+
+        Args:
+          model: The model's name.
+          version: Asks for this version; the newest by default.
+          label: Asks for the version with this label.
+
+        Raises:
+          PredictError: if the server refuses, or does not answer in time.
+        """
+        return self._run(self._calls.signatures(Target(model, version, label)))
+
+    def status(self, model: str, *, version: int | None = None) -> list[VersionStatus]:
+        """Where a model's versions stand, newest first.
+
+        Args:
+          model: The model's name.
+          version: Asks for this version alone.
+
+        Raises:
+          PredictError: if the server refuses, or does not answer in time.
+        """
+        return self._run(self._calls.status(Target(model, version, None)))
+
+    def _run(self, steps: Steps[_T]) -> _T:
         deadline = time.monotonic() + self._timeout
         try:
-            version, columns = self._known_columns(model, deadline)
-            request = PredictRequest()
-            request.model_spec.name = model
-            entry = request.inputs.add(key="examples")
-            entry.value.dtype = _DT_STRING
-            entry.value.tensor_shape.dim.add(size=len(rows))
-            entry.value.string_val.extend(
-                _example(f"row {i}", row, columns) for i, row in enumerate(rows, 1)
-            )
-            response = self._send(request, deadline)
-        except PredictError:
-            self._columns.pop(model, None)
-            raise
-        if response.model_spec.version.value != version:
-            # A newer version answers: its columns may be others.
-            self._columns.pop(model, None)
-        outputs = sorted(response.outputs, key=lambda entry: entry.key)
-        return {entry.key: _floats(entry.key, entry.value) for entry in outputs}
+            call = next(steps)
+            while True:
+                try:
+                    answer = self._send(call, deadline)
+                except PredictError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            result: _T = done.value
+            return result
 
-    def _known_columns(self, model: str, deadline: float) -> tuple[int, Columns]:
-        if model not in self._columns:
-            self._columns[model] = self._fetch_columns(model, deadline)
-        return self._columns[model]
-
-    def _fetch_columns(self, model: str, deadline: float) -> tuple[int, Columns]:
-        request = PredictRequest()
-        request.model_spec.name = model
-        request.model_spec.signature_name = "request_columns"
-        response = self._send(request, deadline)
-        names = {e.key: tuple(n.decode() for n in e.value.string_val) for e in response.outputs}
-        columns = Columns(names["text"], names["numeric"], names.get("histories", ()))
-        return response.model_spec.version.value, columns
-
-    def _send(self, request: Any, deadline: float) -> Any:
-        for attempt in range(self._retries + 1):
+    def _send(self, call: Call, deadline: float) -> Any:
+        send = self._channel.unary_unary(
+            call.method,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        attempt = 0
+        while True:
             try:
-                return self._call(request, timeout=max(0.0, deadline - time.monotonic()))
+                return send(call.request, timeout=max(0.0, deadline - time.monotonic()))
             except grpc.RpcError as error:
                 failed = PredictError(self.address, error.code(), error.details())
-            # Half to one and a half times as long, so that clients do not come back at once.
-            pause = min(self._backoff * 2**attempt, _LONGEST_BACKOFF) * (0.5 + random.random())
-            may_retry = failed.code is grpc.StatusCode.UNAVAILABLE
-            if not may_retry or time.monotonic() + pause >= deadline:
-                break
+            pause = self._retries.pause(failed, attempt, deadline)
+            if pause is None:
+                raise failed
             time.sleep(pause)
-        raise failed
-
-
-def _example(where: str, row: Mapping[str, Any], columns: Columns) -> bytes:
-    """A serialized tf.Example as the model was trained on."""
-    example = Example()
-    for name, value in row.items():
-        if name not in columns.text and name not in columns.numeric:
-            known = ", ".join([*columns.text, *columns.numeric])
-            raise ValueError(f"{where}: found the column {name}; expected columns among {known}")
-        if value is None:
-            continue
-        entry = example.features.feature.add(key=name)
-        values = [value]
-        if name in columns.histories:
-            if not isinstance(value, (list, tuple)):
-                raise ValueError(f"{where}, {name}: found {value!r}; expected a list, oldest first")
-            values = [_MISSING if v is None and name in columns.text else v for v in value]
-        if name in columns.text:
-            entry.value.bytes_list.value.extend(_text(f"{where}, {name}", v) for v in values)
-        else:
-            entry.value.float_list.value.extend(_number(f"{where}, {name}", v) for v in values)
-    return example.SerializeToString()
-
-
-def _text(where: str, value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if _is(numbers.Integral, value):
-        return str(int(value)).encode()
-    if isinstance(value, str):
-        with contextlib.suppress(UnicodeEncodeError):
-            return value.encode()
-    raise ValueError(f"{where}: found {value!r}; expected text or an integer, or None if missing")
-
-
-def _number(where: str, value: Any) -> float:
-    # A NaN is not less than anything.
-    if _is(numbers.Real, value) and abs(value) <= _FLOAT32_MAX:
-        return float(value)
-    raise ValueError(f"{where}: found {value!r}; expected a finite float32, or None if missing")
-
-
-def _is(kind: type, value: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _floats(name: str, tensor: Any) -> np.ndarray:
-    if tensor.dtype != _DT_FLOAT:
-        raise ValueError(f"output {name}: found DataType {tensor.dtype}; expected {_DT_FLOAT}")
-    if tensor.tensor_content:
-        values = np.frombuffer(tensor.tensor_content, np.float32)
-    else:
-        values = np.array(tensor.float_val, np.float32)
-    return values.reshape([dim.size for dim in tensor.tensor_shape.dim])
+            attempt += 1

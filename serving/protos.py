@@ -2,22 +2,14 @@
 
 Importing `tensorflow_serving.apis` imports all of TensorFlow, which takes seconds. The
 messages here are the same bytes on the wire: each field has the number and type that it
-has there (an enum is an int32; a map is a list of entries), and fields left out are
-skipped in reading. They are built in a pool of their own, so that they do not meet the
-official classes in a process that has both.
+has there, and fields left out are skipped in reading.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from serving.proto_messages import Fields, message_classes
 
-from google.protobuf import message_factory
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-
-_PACKAGE = "equipoise.serving"
-
-# By message and field, its number and type; a `*` repeats it.
-FIELDS: dict[str, dict[str, tuple[int, str]]] = {
+FIELDS: dict[str, Fields] = {
     # tensorflow/core/example
     "BytesList": {"value": (1, "bytes*")},
     "FloatList": {"value": (1, "float*")},
@@ -27,13 +19,29 @@ FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "Example": {"features": (1, "Features")},
     # tensorflow/core/framework
     "Dim": {"size": (1, "int64")},
-    "TensorShapeProto": {"dim": (2, "Dim*")},
+    "TensorShapeProto": {"dim": (2, "Dim*"), "unknown_rank": (3, "bool")},
     "TensorProto": {
         "dtype": (1, "int32"),
         "tensor_shape": (2, "TensorShapeProto"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "float*"),
+        "double_val": (6, "double*"),
+        "int_val": (7, "int32*"),
         "string_val": (8, "bytes*"),
+        "int64_val": (10, "int64*"),
+        "bool_val": (11, "bool*"),
+    },
+    # tensorflow/core/protobuf/meta_graph
+    "TensorInfo": {
+        "name": (1, "string"),
+        "dtype": (2, "int32"),
+        "tensor_shape": (3, "TensorShapeProto"),
+    },
+    "TensorInfoEntry": {"key": (1, "string"), "value": (2, "TensorInfo")},
+    "SignatureDef": {
+        "inputs": (1, "TensorInfoEntry*"),
+        "outputs": (2, "TensorInfoEntry*"),
+        "method_name": (3, "string"),
     },
     # tensorflow_serving/apis
     "Int64Value": {"value": (1, "int64")},
@@ -41,36 +49,41 @@ FIELDS: dict[str, dict[str, tuple[int, str]]] = {
         "name": (1, "string"),
         "version": (2, "Int64Value"),
         "signature_name": (3, "string"),
+        "version_label": (4, "string"),
     },
     "TensorEntry": {"key": (1, "string"), "value": (2, "TensorProto")},
-    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "TensorEntry*")},
+    "PredictRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "inputs": (2, "TensorEntry*"),
+        "output_filter": (3, "string*"),
+    },
     "PredictResponse": {"outputs": (1, "TensorEntry*"), "model_spec": (2, "ModelSpec")},
+    "SignatureDefEntry": {"key": (1, "string"), "value": (2, "SignatureDef")},
+    "SignatureDefMap": {"signature_def": (1, "SignatureDefEntry*")},
+    "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "AnyEntry": {"key": (1, "string"), "value": (2, "Any")},
+    "GetModelMetadataRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "metadata_field": (2, "string*"),
+    },
+    "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec"), "metadata": (2, "AnyEntry*")},
+    "StatusProto": {"error_code": (1, "int32"), "error_message": (2, "string")},
+    "ModelVersionStatus": {
+        "version": (1, "int64"),
+        "state": (2, "int32"),
+        "status": (3, "StatusProto"),
+    },
+    "GetModelStatusRequest": {"model_spec": (1, "ModelSpec")},
+    "GetModelStatusResponse": {"model_version_status": (1, "ModelVersionStatus*")},
 }
 
-
-def _classes() -> dict[str, Any]:
-    file = FileDescriptorProto(name=f"{__name__}.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in FIELDS.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            repeated, kind = kind.endswith("*"), kind.rstrip("*")
-            described = message.field.add(
-                name=field,
-                number=number,
-                label=FieldDescriptorProto.LABEL_REPEATED
-                if repeated
-                else FieldDescriptorProto.LABEL_OPTIONAL,
-            )
-            if kind in FIELDS:
-                described.type = FieldDescriptorProto.TYPE_MESSAGE
-                described.type_name = f".{_PACKAGE}.{kind}"
-            else:
-                described.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-    messages = message_factory.GetMessages([file])
-    return {name: messages[f"{_PACKAGE}.{name}"] for name in FIELDS}
-
-
-CLASSES = _classes()
+CLASSES = message_classes("equipoise.serving", FIELDS)
 Example = CLASSES["Example"]
+TensorProto = CLASSES["TensorProto"]
+SignatureDefMap = CLASSES["SignatureDefMap"]
 PredictRequest = CLASSES["PredictRequest"]
 PredictResponse = CLASSES["PredictResponse"]
+GetModelMetadataRequest = CLASSES["GetModelMetadataRequest"]
+GetModelMetadataResponse = CLASSES["GetModelMetadataResponse"]
+GetModelStatusRequest = CLASSES["GetModelStatusRequest"]
+GetModelStatusResponse = CLASSES["GetModelStatusResponse"]

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from keras_models.model import RankingModel
 from keras_models.training import Epoch, fit
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
@@ -84,7 +85,7 @@ def _read(batches: tf.data.Dataset) -> Rows:
     return Rows(joined, np.concatenate(labels))
 
 
-def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np.ndarray]]:
+def fit_model(config: Config, rows: Mapping[str, Rows]) -> tuple[RankingModel, Epoch]:
     """Trains the config's model.
 
     Args:
@@ -92,7 +93,7 @@ def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np
       rows: By split.
 
     Returns:
-      The epoch that the valid day picked, and its logits on `valid` and `eval`, [R, L] each.
+      The model, and the epoch that the valid day picked.
     """
     settings = config.training
     tf.keras.utils.set_random_seed(settings.seed)
@@ -113,6 +114,20 @@ def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np
             xla=settings.xla,
             losses=task_losses(config, sizes.tolist()),
         )
+    return model, history.epochs[history.best_epoch - 1]
+
+
+def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np.ndarray]]:
+    """Trains the config's model.
+
+    Args:
+      config: See `fit_model`.
+      rows: By split.
+
+    Returns:
+      The epoch that the valid day picked, and its logits on `valid` and `eval`, [R, L] each.
+    """
+    model, epoch = fit_model(config, rows)
 
     @tf.function(autograph=False)
     def predict(features: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -122,4 +137,4 @@ def train(config: Config, rows: Mapping[str, Rows]) -> tuple[Epoch, dict[str, np
         split: np.concatenate([predict(f).numpy() for f, _ in rows[split].batches(4096)])
         for split in ("valid", "eval")
     }
-    return history.epochs[history.best_epoch - 1], logits
+    return epoch, logits

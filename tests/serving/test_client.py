@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
     add_PredictionServiceServicer_to_server,
 )
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving import versions
-from serving.client import Client, PredictError
+from serving.client import Client, PredictError, TensorSpec, VersionStatus
 from serving.model_server import ModelServer
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -263,6 +265,124 @@ def test_threads_may_share_a_client(toys: list[Path], tmp_path: Path) -> None:
             ages = np.linspace(-3, 3, 40)
             asked = pool.map(lambda age: client.predict("toy", [{"age": age}])["click"][0], ages)
             np.testing.assert_allclose(list(asked), 1 / (1 + np.exp(-ages - 1)), atol=1e-6)
+
+
+# --- the other calls --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def toy_server(toys: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    """Versions 1 and 2 with the biases 0 and 1, the first one labelled."""
+    base = tmp_path_factory.mktemp("client")
+    for number in (1, 2):
+        shutil.copytree(toys[number - 1], base / str(number))
+    config = ModelServerConfig()
+    entry = config.model_config_list.config.add(
+        name="toy", base_path=str(base), model_platform="tensorflow"
+    )
+    entry.model_version_policy.all.SetInParent()
+    entry.version_labels["stable"] = 1
+    with ModelServer(config, labels_of_unavailable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def toy_client(toy_server: ModelServer) -> Iterator[Client]:
+    with Client(toy_server.address) as client:
+        yield client
+
+
+def test_a_signature_is_called_with_arrays(toy_client: Client) -> None:
+    inputs = {"wide": np.float32([[1, 2], [3, 4]]), "scale": np.int64(3)}
+    wanted = ["scaled", "echo", "text", "is_large"]
+    outputs = toy_client.call("toy", "scaled", inputs, outputs=wanted)
+    assert {name: value.tolist() for name, value in outputs.items()} == {
+        "echo": 3,
+        "is_large": [[False, False], [False, False]],
+        "scaled": [[3, 6], [9, 12]],
+        "text": b"3",
+    }
+    assert outputs["scaled"].dtype == np.float32 and outputs["echo"].dtype == np.int64
+
+
+def test_numbers_travel_as_they_lie_in_memory(serve_fake: Serve) -> None:
+    fake = Fake()
+    wide = np.arange(12, dtype=np.float32).reshape(3, 4)
+    sent = {
+        "examples": np.array([b"x"], object),
+        "columns": wide[:, ::2],
+        "words": np.array(["a", "ü"]),
+        "ids": np.array([1, 2], ">i8"),
+    }
+    serve_fake(fake).call("m", "rank", sent)
+    inputs = fake.requests[-1].inputs
+    assert inputs["columns"].tensor_content and not inputs["columns"].float_val
+    received = {name: tf.make_ndarray(tensor) for name, tensor in inputs.items()}
+    assert received["columns"].tolist() == [[0, 2], [4, 6], [8, 10]]
+    assert received["words"].tolist() == [b"a", "ü".encode()]
+    assert received["ids"].tolist() == [1, 2]
+    assert fake.requests[-1].model_spec.signature_name == "rank"
+
+
+def test_the_last_value_stands_for_those_left_out(serve_fake: Serve) -> None:
+    class Short(Fake):
+        def Predict(self, request: Any, context: Any) -> PredictResponse:  # noqa: N802
+            response = PredictResponse()
+            response.outputs["y"].dtype = 1
+            response.outputs["y"].tensor_shape.dim.add(size=3)
+            response.outputs["y"].float_val.extend([1.0, 2.0])
+            return response
+
+    assert serve_fake(Short()).call("m", "s", {})["y"].tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.float16([1]), "input x: found float16; expected float32, float64, int32, int64, bool "),
+        (np.array([1, "a"], object), "input x: found 1; expected float32"),
+    ],
+)
+def test_arrays_that_cannot_be_sent(toy_client: Client, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        toy_client.call("toy", "scaled", {"x": value})
+
+
+def test_an_output_of_another_type(toy_client: Client) -> None:
+    inputs = {"wide": np.float32([[1, 2]]), "scale": np.int64(3)}
+    with pytest.raises(ValueError, match="output half: found DataType 19; expected float32"):
+        toy_client.call("toy", "scaled", inputs, outputs=["half"])
+
+
+def test_a_version_or_a_label(toy_client: Client) -> None:
+    def click(**which: Any) -> float:
+        return float(toy_client.predict("toy", [{"age": 0}], **which)["click"][0])
+
+    assert click() == click(version=2) == pytest.approx(1 / (1 + np.exp(-1)))
+    assert click(version=1) == click(label="stable") == 0.5
+    with pytest.raises(ValueError, match="version and label: found 1 and 'stable'; expected"):
+        click(version=1, label="stable")
+    with pytest.raises(PredictError, match=r"Specific\(toy, 7\)"):
+        click(version=7)
+
+
+def test_signatures(toy_client: Client) -> None:
+    signatures = toy_client.signatures("toy")
+    assert list(signatures) == sorted(signatures)
+    assert signatures["scaled"].inputs == {
+        "scale": TensorSpec("int64", ()),
+        "wide": TensorSpec("float32", (None, 2)),
+    }
+    assert signatures["serving_default"].inputs == {"examples": TensorSpec("text", (None,))}
+    assert signatures["scaled"].outputs["half"] == TensorSpec("DataType 19", (None, 2))
+
+
+def test_status(toy_client: Client) -> None:
+    newest, oldest = VersionStatus(2, "AVAILABLE", ""), VersionStatus(1, "AVAILABLE", "")
+    assert toy_client.status("toy") == [newest, oldest]
+    assert toy_client.status("toy", version=1) == [oldest]
+    with pytest.raises(PredictError, match="Could not find any versions of model nobody"):
+        toy_client.status("nobody")
 
 
 def test_a_bad_timeout() -> None:

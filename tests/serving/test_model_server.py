@@ -279,11 +279,16 @@ def test_a_tensor_that_is_none(stubs: Stubs, request_: PredictRequest, tensor: A
     assert refusal(stubs.predict, request_) == (INVALID, "tensor parsing error: examples")
 
 
-def test_an_example_that_is_none(stubs: Stubs, request_: PredictRequest) -> None:
-    request_.inputs["examples"].CopyFrom(tf.make_tensor_proto([b"no example"]))
+@pytest.mark.parametrize(
+    ("example", "quoted"), [(b"no example", "no example"), (b"\n\xff\x80", "\n\ufffd\ufffd")]
+)
+def test_an_example_that_is_none(
+    stubs: Stubs, request_: PredictRequest, example: bytes, quoted: str
+) -> None:
+    request_.inputs["examples"].CopyFrom(tf.make_tensor_proto([example]))
     code, text = refusal(stubs.predict, request_)
     assert code == INVALID
-    assert text.startswith("Could not parse example input, value: 'no example'")
+    assert text.startswith(f"Could not parse example input, value: '{quoted}'")
 
 
 def test_unknown_output(stubs: Stubs, request_: PredictRequest) -> None:
@@ -337,13 +342,6 @@ def test_status_refused(stubs: Stubs) -> None:
         stubs.states(version=8)
     assert caught.value.code() == NOT_FOUND
     assert caught.value.details() == "Could not find version 8 of model toy"
-
-
-def test_a_call_that_is_not_there(stubs: Stubs) -> None:
-    from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
-
-    code, _ = refusal(stubs.prediction.Classify, ClassificationRequest())
-    assert code == grpc.StatusCode.UNIMPLEMENTED
 
 
 # --- versions ---------------------------------------------------------------------------------
@@ -538,3 +536,47 @@ def test_sigterm_ends_it_well(toys: list[Path], tmp_path: Path) -> None:
     assert process.wait(30) == 0
     assert "answers on 127.0.0.1:" in ready
     assert rest == ""
+
+
+def test_a_scalar_of_text_keeps_its_zeros(toys: list[Path]) -> None:
+    from serving.model_server.servable import Servable
+
+    servable = Servable(str(toys[0]))
+    try:
+        with servable._graph.as_default():
+            text = tf.constant(b"a\0\0")
+        (value,) = servable.run({}, [text.name])
+    finally:
+        servable.close()
+    assert value.tolist() == b"a\0\0" and value.dtype == object
+
+
+def test_a_request_whose_deadline_has_passed_is_not_run(
+    toys: list[Path],
+    tmp_path: Path,
+    request_: PredictRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from serving.model_server.servable import Servable
+
+    versions.push(toys[0], tmp_path, keep=1)
+    entered, leave, runs = threading.Event(), threading.Event(), []
+    run = Servable.run
+
+    def slow(self: Servable, *arguments: Any) -> Any:
+        runs.append(arguments)
+        entered.set()
+        assert leave.wait(30)
+        return run(self, *arguments)
+
+    with ModelServer(tmp_path, "toy", threads=1) as server, connected(server) as stubs:
+        monkeypatch.setattr(Servable, "run", slow)
+        first = stubs.prediction.Predict.future(request_, timeout=60)
+        assert entered.wait(30)
+        # The only thread is busy.
+        late = stubs.prediction.Predict.future(request_, timeout=0.2)
+        assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        leave.set()
+        assert clicks(first.result()) == expected_clicks(0)
+        assert clicks(stubs.predict(request_)) == expected_clicks(0)
+    assert len(runs) == 2

@@ -17,3 +17,8 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def invalid(message: str) -> RequestError:
+    """The status INVALID_ARGUMENT with its text."""
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+_MOST_CALLABLES = 64  # A callable a set of outputs that requests ask for; clients may ask for any.
 
 
 class Servable:
@@ -31,8 +34,8 @@ class Servable:
             self._session.close()
             raise
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         self._making = threading.Lock()
+        self._callable = functools.lru_cache(_MOST_CALLABLES)(self._make_callable)
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
         """Runs the graph; any number of threads may.
@@ -47,17 +50,24 @@ class Servable:
         Raises:
           tf.errors.OpError: if an op fails.
         """
-        key = (tuple(feeds), tuple(fetches))
-        with self._making:
-            if key not in self._callables:
-                with self._graph.as_default():
-                    self._callables[key] = self._session.make_callable(
-                        list(fetches), feed_list=list(feeds)
-                    )
-            call = self._callables[key]
-        return call(*feeds.values())
+        call = self._callable(tuple(feeds), tuple(fetches))
+        try:
+            values = call(*feeds.values())
+        except UnicodeDecodeError as error:
+            # Instead of the op's error, where its text quotes bytes that are no UTF-8; only what a
+            # request holds can be such bytes.
+            text = error.object.decode(errors="replace")
+            raise tf.errors.InvalidArgumentError(None, None, text) from error
+        # A scalar of text comes as bytes; an array of their own type would drop zeros at its end.
+        return [np.asarray(v, object if isinstance(v, bytes) else None) for v in values]
 
     def close(self) -> None:
         """Frees the model; nothing may run any more."""
-        self._callables.clear()
+        self._callable.cache_clear()
         self._session.close()
+
+    def _make_callable(
+        self, feeds: tuple[str, ...], fetches: tuple[str, ...]
+    ) -> Callable[..., Any]:
+        with self._making, self._graph.as_default():
+            return self._session.make_callable(list(fetches), feed_list=list(feeds))
