@@ -16,7 +16,7 @@ setup(
             for below in ("", ".*")
         ]
     ),
-    package_data={"": ["py.typed"], "tfx_pipeline": ["**/*.html"]},
+    package_data={"": ["py.typed"], "tfx_pipeline": ["**/*.html", "**/*.md"]},
     entry_points={"console_scripts": ["equipoise = tfx_pipeline.cli:main"]},
     # Ranges that a run was seen to work in; requirements/base.txt has the exact versions.
     install_requires=[
@@ -26,11 +26,13 @@ setup(
         "jinja2>=3.1,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<2",
+        "prometheus-client>=0.20,<1",
         "protobuf>=3.20.3,<4",
         "pyarrow>=10.0.1,<11",
         "pydantic>=2.8,<3",
         "pyyaml>=6,<7",
         "rich>=13,<16",
+        "scipy>=1.11,<2",
         "setuptools<81",
         "tensorflow>=2.16.2,<2.17",
         "tensorflow-data-validation>=1.16.1,<1.17",

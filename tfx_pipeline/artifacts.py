@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.v1.dsl.io import fileio
 
@@ -34,6 +35,12 @@ class HtmlReport(tfx.dsl.Artifact):
     TYPE_NAME = "HtmlReport"
 
 
+class ModelCheckResult(tfx.dsl.Artifact):
+    """`model_check.json`: whether the model answers as it should where it is served, and costs."""
+
+    TYPE_NAME = "ModelCheckResult"
+
+
 class GateVerdict(tfx.dsl.Artifact):
     """`verdict.json`: every cell's metrics, what failed, what was not judged, and why."""
 
@@ -48,6 +55,13 @@ def serving_dir(model_uri: str) -> str:
 def split_pattern(examples_uri: str, split: str) -> str:
     """Glob of the files of one split of an Examples artifact."""
     return os.path.join(examples_uri, f"Split-{split}", "*")
+
+
+def first_examples(examples_uri: str, split: str, count: int) -> list[bytes]:
+    """The first rows of a split, at most `count`, as serialized tf.Examples."""
+    files = sorted(tf.io.gfile.glob(split_pattern(examples_uri, split)))
+    rows = tf.data.TFRecordDataset(files, "GZIP").take(count)
+    return list(rows.as_numpy_iterator())
 
 
 def read_json(uri: str, name: str) -> Any:

@@ -26,7 +26,15 @@ from keras_models import metrics
 from transforms.task_labels import LabelKind
 
 NAMES: Mapping[LabelKind, tuple[str, ...]] = {
-    "binary": ("examples", "positives", "auc", "gauc", "logloss", "calibration"),
+    "binary": (
+        "examples",
+        "positives",
+        "auc",
+        "gauc",
+        "logloss",
+        "normalized_entropy",
+        "calibration",
+    ),
     "regression": ("examples", "mse"),
     "multiclass": ("examples", "logloss", "accuracy"),
     "ranking": ("examples", "positives", "auc", "gauc", "ndcg"),
@@ -216,9 +224,13 @@ def cell_values(
       requests: [R], likewise; only read for ranking tasks.
 
     Returns:
-      Those in `NAMES`; None where the rows do not define one.
+      Those in `NAMES`; None where the rows do not define one, or a prediction is not finite.
     """
     values: dict[str, float | None] = {"examples": len(labels)}
+    if not np.isfinite(predictions).all():
+        if "positives" in NAMES[kind]:
+            values["positives"] = int((labels > 0).sum())
+        return values | {name: None for name in NAMES[kind] if name not in values}
     if kind == "regression":
         return values | {"mse": metrics.mse(labels, predictions[:, 0])}
     if kind == "multiclass":
@@ -236,6 +248,7 @@ def cell_values(
         return values | {"ndcg": metrics.ndcg(labels, score, requests)}
     return values | {
         "logloss": metrics.logloss(labels, score),
+        "normalized_entropy": metrics.normalized_entropy(labels, score),
         "calibration": metrics.calibration(labels, score),
     }
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfx_pipeline.config import OTHER, Config
+from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.inputs import Inputs, find_inputs, log_schema, splits
 from transforms.enrich import SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
@@ -56,7 +57,7 @@ def check(config: Config) -> CheckResult:
     except InputError as error:
         return CheckResult(error.problems, (), ())
     found = find_inputs(config)
-    problems = list(found.problems)
+    problems = [*found.problems, *frozen_graph_problems(config)]
     tables: dict[str, SideTable] = {}
     for name, paths in found.tables.items():
         try:

@@ -74,6 +74,8 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Shows what TensorFlow, TFX and Beam print.")
 ]
 
+_AS_MODEL_SERVER = "As tensorflow_model_server's, with its files in protobuf text format"
+
 
 @app.command(epilog="Example: equipoise run configs/kuairand.yaml --set data.path=PATH")
 def run(
@@ -155,37 +157,103 @@ def simulate(
     )
 
 
-@app.command(epilog="Example: equipoise serve runs/simulated/serving/simulated --port 8500")
+@app.command(
+    epilog="Example: equipoise serve runs/simulated/serving/simulated --rest-api-port 8501"
+)
 def serve(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of version folders, as `run` leaves it.")
-    ],
+        Path | None,
+        typer.Argument(metavar="DIR", help="Folder of version folders, as `run` leaves it."),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the model.", show_default="the folder's name"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")] = 8500,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port for gRPC; 0 picks a free one.")
+    ] = 8500,
+    rest_api_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Port for REST and Prometheus metrics; 0 picks a free one.",
+            show_default="no REST",
+        ),
+    ] = None,
     poll_seconds: Annotated[
-        float, typer.Option(min=0.1, help="How often to look for a new version.")
+        float, typer.Option(min=0.1, help="How often to look for new versions.")
     ] = 2.0,
+    model_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Several models, their version policies and labels, instead of DIR: a "
+            "ModelServerConfig.",
+            rich_help_panel=_AS_MODEL_SERVER,
+        ),
+    ] = None,
+    config_poll_seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How often to read that file again; 0 is never.",
+            rich_help_panel=_AS_MODEL_SERVER,
+        ),
+    ] = 0.0,
+    allow_unavailable_labels: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unavailable-labels",
+            help="Lets a new label name a version that is not loaded yet, as none is at the start.",
+            rich_help_panel=_AS_MODEL_SERVER,
+        ),
+    ] = False,
+    batching_parameters_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Merges concurrent requests: BatchingParameters.",
+            rich_help_panel=_AS_MODEL_SERVER,
+        ),
+    ] = None,
+    ssl_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TLS, and mutual TLS, for gRPC: an SSLConfig.",
+            rich_help_panel=_AS_MODEL_SERVER,
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Serve a pushed model over gRPC: a local stand-in for TensorFlow Serving.
+    """Serve pushed models: a local stand-in for TensorFlow Serving.
 
-    Speaks TensorFlow Serving's own protos. For production, point tensorflow_model_server at DIR.
+    Answers TensorFlow Serving's gRPC and REST calls. For production, point
+    tensorflow_model_server at DIR.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from serving.model_server import serve as serve_forever
 
+    def text(path: Path | None) -> str | None:
+        return None if path is None else str(path)
+
     with _explain_errors(ValueError, OSError):
         serve_forever(
-            str(directory),
-            name or directory.resolve().name,
+            text(directory),
+            name or (directory.resolve().name if directory else "default"),
+            model_config_file=text(model_config_file),
+            config_poll_seconds=config_poll_seconds,
+            labels_of_unavailable=allow_unavailable_labels,
             host=host,
             port=port,
+            rest_port=rest_api_port,
             poll_seconds=poll_seconds,
+            batching_parameters_file=text(batching_parameters_file),
+            ssl_config_file=text(ssl_config_file),
         )
 
 
@@ -224,7 +292,7 @@ def predict(
         _print_error("no row: expected JSON objects as arguments or on standard input")
         raise typer.Exit(2)
     with _explain_errors(ValueError):
-        parsed = [_parse_row(i, text) for i, text in enumerate(texts, 1)]
+        parsed = [_parse_object(f"row {i}", text) for i, text in enumerate(texts, 1)]
         try:
             with Client(address, timeout=timeout) as client:
                 if state is not None:
@@ -244,6 +312,94 @@ def predict(
     for i in range(len(parsed)):
         cells = (np.atleast_1d(values[i]) for values in scores.values())
         table.add_row(str(i + 1), *(" ".join(f"{v:.4f}" for v in cell) for cell in cells))
+    Console().print(table)
+
+
+@app.command(
+    epilog="""Example: equipoise rank simulated --user '{"user_id": "7", "tab": "feed"}' """
+    """--items '[{"item_id": "42"}, {"item_id": "43"}]'"""
+)
+def rank(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the served model.")],
+    user: Annotated[
+        str, typer.Option(metavar="JSON", help="Columns of the user and the context, an object.")
+    ],
+    items: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON",
+            help="Columns of the candidates, an array of objects; [bold]-[/bold] reads objects, "
+            "one a line, from standard input.",
+        ),
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUTPUT",
+            help="What to sort by.",
+            show_default="the fused score if the model has one, else its first task",
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Shows only the best so many.")] = None,
+    address: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1:8500",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Feature state to look up the user's history in, as a feature store would; the "
+            "user then also has the event time.",
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Prints JSON lines, best first.")] = False,
+) -> None:
+    """Rank candidates for one user: ask a server, and show them best first.
+
+    Columns that are left out count as missing.
+    """
+    import numpy as np
+
+    from serving.client import Client, PredictError
+
+    with _explain_errors(ValueError):
+        if items == "-":
+            candidates = [
+                _parse_object(f"item {i}", t) for i, t in enumerate(sys.stdin, 1) if t.strip()
+            ]
+        else:
+            candidates = _parse_items(items)
+        context = _parse_object("--user", user)
+        try:
+            with Client(address, timeout=timeout) as client:
+                columns = client.columns(model)
+                if state is not None:
+                    from transforms.behaviour_store import BehaviourStore
+
+                    known = [*columns.text, *columns.numeric]
+                    (context,) = BehaviourStore(state).fill([context], known)
+                scores = client.rank(model, context, candidates)
+        except PredictError as error:
+            _print_error(str(error))
+            raise typer.Exit(1) from error
+        one = [name for name, values in scores.items() if values.ndim == 1]
+        by = by or ("score" if "score" in one else next(iter(one), None))
+        if by not in one:
+            raise ValueError(f"--by: found {by}; expected one of {', '.join(one)}")
+    best = np.argsort(-scores[by], kind="stable")[:top].tolist()
+    if as_json:
+        for i in best:
+            found = {name: values[i].tolist() for name, values in scores.items()}
+            print(json.dumps({"item": candidates[i], **found}))
+        return
+    shown = [name for name in columns.matrices["item_text"] if any(name in c for c in candidates)]
+    table = Table("", *shown, *(f"{name} ↓" if name == by else name for name in scores))
+    for position, i in enumerate(best, 1):
+        cells = (np.atleast_1d(values[i]) for values in scores.values())
+        table.add_row(
+            str(position),
+            *(escape(str(candidates[i].get(name, "–"))) for name in shown),
+            *(" ".join(f"{v:.4f}" for v in cell) for cell in cells),
+        )
     Console().print(table)
 
 
@@ -285,6 +441,143 @@ def fuse(
                     lambda trials, best: status.update(f"{trials} trials, best {best:.4f}"),
                 )
             _print_fused(console, found)
+
+
+@app.command(epilog="Example: equipoise gate runs/simulated --explain")
+def gate(
+    workdir: Annotated[Path, typer.Argument(metavar="WORKDIR", help="Workdir of some runs.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Shows why the newest verdict is what it is.")
+    ] = False,
+    number: Annotated[
+        int | None,
+        typer.Option("--run", metavar="N", help="Explains that run, of any age."),
+    ] = None,
+) -> None:
+    """List the gate's verdicts on a workdir's runs, or explain one.
+
+    Of one that is explained the exit status is as that of the run: 0 when the model was blessed, 3
+    when it was held back. A list ends with 0.
+    """
+    from tfx_pipeline.gate import explain as verdicts
+
+    console = Console(highlight=False)
+    with _explain_errors():
+        runs = verdicts.read_verdicts(workdir)
+        if not explain and number is None:
+            console.print(verdicts.list_runs(runs))
+            return
+        chosen = verdicts.one_verdict(runs, number, workdir)
+    for part in verdicts.explain(chosen):
+        console.print(part)
+    if chosen.verdict is not None and not chosen.verdict["blessed"]:
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: equipoise compare runs/ple runs/mmoe runs/pepnet")
+def compare(
+    workdirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_A RUN_B [RUN_C...]", help="Workdirs of two runs or more."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where the page with the plots is written.")
+    ] = Path("compare.html"),
+) -> None:
+    """Compare the newest models of several runs, cell by cell, on the same rows.
+
+    Blessed or not. Prints AUC and GAUC of every task and scenario with the paired difference to
+    RUN_A and its 95% interval, bold where that leaves out 0, and draws them on a page of its own.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tfx_pipeline.progress import quiet
+
+    with _explain_errors():
+        _check_comparable(workdirs, out)
+        log_file = workdirs[0] / "logs" / f"compare-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+        with quiet(log_file) as console:
+            with console.status("Scoring the evaluation days …"):
+                from tfx_pipeline.compare import compare as compare_runs
+                from tfx_pipeline.comparison_page import write_comparison
+
+                found = compare_runs(workdirs)
+                write_comparison(found, out)
+            _print_comparison(console, found)
+            console.print(f"page {escape(str(out))}")
+
+
+def _check_comparable(workdirs: Sequence[Path], out: Path) -> None:
+    problems = []
+    if len({workdir.resolve() for workdir in workdirs}) < 2:
+        problems.append(Problem("RUN_A RUN_B", "one workdir", "two different ones, or more"))
+    for workdir in workdirs:
+        if not (workdir / "logs").is_dir():
+            problems.append(Problem(str(workdir), "no run", "a run's workdir, as runs/NAME"))
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        found = "a folder" if out.is_dir() else f"no folder {out.absolute().parent}"
+        problems.append(Problem(f"--out {out}", found, "a file in a folder that exists"))
+    if problems:
+        raise InputError(problems)
+
+
+def _print_comparison(console: Console, found: Any) -> None:
+    from tfx_pipeline.gate.metric_names import METRIC_NAMES
+
+    first, *others = found.runs
+    for metric in found.metrics:
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for name in (METRIC_NAMES[metric], "scenario"):
+            table.add_column(name, no_wrap=True)
+        table.add_column(escape(first), justify="right", overflow="fold")
+        for run in others:
+            table.add_column(escape(run), justify="right", overflow="fold")
+            table.add_column("difference (95%)", justify="right", no_wrap=True)
+        for figure in found.of(metric):
+            row = [_number(figure.values[0], 4)]
+            for value, difference in zip(figure.values[1:], figure.differences, strict=True):
+                row += [_number(value, 4), _difference(difference, figure.more_is_better)]
+            scenario = "all" if figure.scenario == "*" else escape(figure.scenario)
+            table.add_row(escape(figure.task), scenario, *row)
+        console.print(table, soft_wrap=False)
+        console.print()
+    if found.left_out:
+        console.print(f"not in all runs, and left out: {escape(', '.join(found.left_out))}")
+    console.print(
+        f"{found.rows:,} evaluation rows of {found.users:,} users; differences to {escape(first)}, "
+        "paired, each interval for itself"
+    )
+
+
+def _difference(difference: Any, more_is_better: bool) -> str:
+    if difference is None:
+        return "–"
+    text = f"{difference.value:+.4f} ({difference.low:+.3f} {difference.high:+.3f})"
+    if not difference.clear:
+        return text
+    return f"[bold {'green' if (difference.value > 0) == more_is_better else 'red'}]{text}[/]"
+
+
+@app.command(epilog="Example: equipoise report runs/simulated")
+def report(
+    workdir: Annotated[Path, typer.Argument(metavar="DIR", help="Workdir of a finished run.")],
+) -> None:
+    """Write the report of a workdir's newest run again.
+
+    For example after an upgrade, to see the same run on the new page. Runs no component.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tfx_pipeline.progress import quiet
+
+    with _explain_errors():
+        if not (workdir / "logs").is_dir():
+            raise InputError([Problem(str(workdir), "no run", "a run's workdir, as runs/NAME")])
+        log_file = workdir / "logs" / f"report-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+        with quiet(log_file) as console:
+            with console.status("Writing the report …"):
+                from tfx_pipeline.report import rewrite
+
+                page = rewrite(workdir)
+            console.print(f"report {escape(str(page))}")
 
 
 def _print_fused(console: Console, found: Any) -> None:
@@ -373,6 +666,8 @@ def _print_problems(problems: Sequence[Problem]) -> None:
 def _print_outcome(
     console: Console, summary: dict[str, Any], workdir: Path, seconds: float
 ) -> None:
+    from tfx_pipeline.gate.explain import sentence
+
     failed = {(f["task"], f["scenario"]) for f in summary["gate"]["failures"]}
     open_cells = {(n["task"], n["scenario"]): n["why"] for n in summary["gate"]["not_judged"]}
     with_ceiling = any(cell["auc_ceiling"] is not None for cell in summary["metrics"])
@@ -410,7 +705,10 @@ def _print_outcome(
     if any("fewer" in why for why in open_cells.values()):
         console.print("[yellow]too few[/yellow]: not judged, for want of rows of either class")
     if not all("fewer" in why for why in open_cells.values()):
-        console.print("[yellow]open[/yellow]: not judged, for want of a pushed version to compare")
+        console.print(
+            "[yellow]open[/yellow]: not judged; why, says "
+            f"[bold]equipoise gate {escape(str(workdir))} --explain[/bold]"
+        )
     data = summary["data"]
     console.print(
         f"{data['read']:,} rows read: {data['train']:,} train, {data['valid']:,} valid, "
@@ -418,7 +716,9 @@ def _print_outcome(
         f"{data['out_of_range']:,} of other days"
     )
     for failure in summary["gate"]["failures"]:
-        console.print(f"[red]{failure['kind']}[/red] {escape(_explain_failure(failure))}")
+        console.print(f"[red]{failure['kind'].replace('_', ' ')}[/red] {escape(sentence(failure))}")
+    for note in summary["gate"]["notes"]:
+        console.print(f"[cyan]note[/cyan] {escape(note['why'])}")
     if summary["gate"]["blessed"]:
         console.print(
             f"[green]blessed[/green], version {summary['pushed_version']} in "
@@ -435,29 +735,29 @@ def _loss(cell: dict[str, Any]) -> float | None:
     return None
 
 
-def _explain_failure(failure: dict[str, Any]) -> str:
-    if "why" in failure:
-        return failure["why"]
-    return (
-        f"{failure['task']} in {failure['scenario']}: {failure['metric']} "
-        f"{_number(failure['value'], 4)} against {_number(failure['threshold'], 4)}"
-    )
-
-
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _parse_row(position: int, text: str) -> dict[str, Any]:
+def _parse_object(where: str, text: str) -> dict[str, Any]:
+    found = _parse_json(text)
+    if not isinstance(found, dict):
+        raise InputError([Problem(where, repr(text[:80]), "a JSON object of columns and values")])
+    return found
+
+
+def _parse_items(text: str) -> list[dict[str, Any]]:
+    found = _parse_json(text)
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise InputError([Problem("--items", repr(text[:80]), "a JSON array of objects")])
+    return found
+
+
+def _parse_json(text: str) -> Any:
     try:
-        row = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        row = error
-    if not isinstance(row, dict):
-        raise InputError(
-            [Problem(f"row {position}", repr(text[:80]), "a JSON object of columns and values")]
-        )
-    return row
+        return error
 
 
 def main() -> None:

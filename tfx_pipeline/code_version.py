@@ -25,7 +25,7 @@ def code_version(*modules: str) -> str:
         origin = Path(spec.origin)
         files = [origin]
         if spec.submodule_search_locations:
-            files = sorted(f for s in ("*.py", "*.html") for f in origin.parent.rglob(s))
+            files = sorted(f for s in ("*.py", "*.html", "*.md") for f in origin.parent.rglob(s))
         for file in files:
             digest.update(file.name.encode())
             digest.update(file.read_bytes())

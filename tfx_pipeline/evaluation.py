@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ import tensorflow_model_analysis as tfma
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import request_columns
 from transforms.examples import REQUEST, SCENARIO
+from transforms.problems import InputError, Problem
 from transforms.task_labels import LabelKind
 
+NOT_FINITE = "the model's scores are not finite"
 POOL = "*"
 """The scenario of a cell that pools all rows."""
 
@@ -60,7 +62,7 @@ _VALUES = ("auc", "gauc", "logloss", "calibration", "ci")
 """What every cell has a value of, or a reason why not."""
 
 _OF_KIND: Mapping[LabelKind, tuple[str, ...]] = {
-    "binary": (),
+    "binary": ("normalized_entropy",),
     "regression": ("mse",),
     "multiclass": ("accuracy",),
     "ranking": ("ndcg",),
@@ -87,13 +89,16 @@ class Cell:
       gauc: Mean AUC by user, weighted by the user's rows.
       logloss: Mean cross-entropy, in nats.
       calibration: Mean prediction / mean label.
-      ci: 95% confidence interval of the AUC.
+      normalized_entropy: Log loss over that of always predicting the mean label, of a binary task.
+      ci: 95% confidence interval of the AUC, where the Gate has set it.
       mse: Mean squared error of a regression.
       accuracy: Share of rows whose class is the most probable one, of a multiclass task.
       ndcg: Mean NDCG by request, of a ranking task.
       auc_ceiling: AUC of the true probabilities, where the logs hold them.
       auc_baseline: AUC of the last pushed version on the same rows, where there is one.
       loss_baseline: Likewise the mse of a regression, or the logloss of a multiclass task.
+      change: By metric the baseline's value, the difference to it, and its 95% interval, where
+        there is a baseline.
       status: `judged` or `not_judged`.
       why_null: For each value that is None, the reason.
     """
@@ -108,12 +113,14 @@ class Cell:
     logloss: float | None = None
     calibration: float | None = None
     ci: list[float] | None = None
+    normalized_entropy: float | None = None
     mse: float | None = None
     accuracy: float | None = None
     ndcg: float | None = None
     auc_ceiling: float | None = None
     auc_baseline: float | None = None
     loss_baseline: float | None = None
+    change: dict[str, dict[str, Any]] | None = None
     status: str = "judged"
     why_null: dict[str, str] = field(default_factory=dict)
 
@@ -140,17 +147,13 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
     Returns:
       A cell per task and scenario, the pool first, in the config's order; also for a scenario
       that has no rows.
+
+    Raises:
+      InputError: if they cannot be read.
     """
-    values: dict[tuple[str, str], dict[str, float]] = {}
-    for slice_key, by_output in tfma.load_eval_result(evaluation_uri).slicing_metrics:
-        scenario = str(slice_key[0][1]) if slice_key else POOL
-        for task, by_sub_key in by_output.items():
-            metrics = {
-                name: float(value["doubleValue"])
-                for name, value in by_sub_key[""].items()
-                if "doubleValue" in value
-            }
-            values.setdefault((task, scenario), {}).update(metrics)
+    values = _read_values(evaluation_uri)
+    if not any(scenario == POOL for _, scenario in values):
+        raise _unreadable(evaluation_uri, "no metrics of all rows")
     return [
         _to_cell(name, task.kind, scenario, values.get((name, scenario)))
         for name, task in config.tasks.items()
@@ -158,64 +161,85 @@ def read_cells(evaluation_uri: str, config: Config) -> list[Cell]:
     ]
 
 
+def _read_values(uri: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Values by name, by task and scenario."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    try:
+        for slice_key, by_output in tfma.load_eval_result(uri).slicing_metrics:
+            scenario = str(slice_key[0][1]) if slice_key else POOL
+            for task, by_sub_key in by_output.items():
+                found[task, scenario] = {
+                    name: float(value["doubleValue"])
+                    for name, value in by_sub_key[""].items()
+                    if "doubleValue" in value
+                }
+    # What a broken file raises is up to the reader that meets it first.
+    except Exception as error:
+        raise _unreadable(uri, f"{type(error).__name__}: {error}") from error
+    return found
+
+
+def _unreadable(uri: str, found: str) -> InputError:
+    return InputError(
+        [
+            Problem(
+                uri,
+                found.strip().splitlines()[0],
+                "the Evaluator's metrics, whole",
+                "Remove this folder and run again: the Evaluator then writes it anew.",
+            )
+        ]
+    )
+
+
 def _to_cell(task: str, kind: LabelKind, scenario: str, metrics: dict[str, float] | None) -> Cell:
     has_classes = kind not in LOSS_KINDS
-    values = (*_VALUES, *_OF_KIND[kind])
+    names = (*_VALUES, *_OF_KIND[kind])
     examples = 0 if metrics is None else round(metrics["cell_examples"])
     if metrics is None or not examples:
         why = "there are no rows" if metrics is None else "no row is in the task's sample space"
         positives = 0 if has_classes else None
-        return Cell(task, scenario, 0, positives, kind, why_null=dict.fromkeys(values, why))
+        return Cell(task, scenario, 0, positives, kind, why_null=dict.fromkeys(names, why))
     cell = Cell(task, scenario, examples, None, kind)
-    for name in values:
+    if has_classes:
+        cell.positives = round(metrics["cell_positives"])
+    for name in names:
         if f"cell_{name}" in metrics:
             setattr(cell, name, _finite(metrics[f"cell_{name}"]))
-    if not has_classes:
-        why = f"labels of a {kind} task are not positive or negative"
-        cell.why_null = dict.fromkeys(("positives", "auc", "gauc", "calibration", "ci"), why)
-        if kind == "regression":
-            cell.why_null["logloss"] = "a regression predicts no probability"
-        return cell
-    cell.positives = positives = round(metrics["cell_positives"])
-    one_class = f"all {examples} labels are {'positive' if positives else 'negative'}"
-    if cell.auc is None:
-        cell.why_null |= {"auc": one_class, "ci": one_class}
-    else:
-        cell.ci = auc_interval(cell.auc, positives, examples - positives)
-    if cell.gauc is None:
-        cell.why_null["gauc"] = "no user has both positive and negative labels"
-    if kind == "ranking":
-        for name in ("logloss", "calibration"):
-            cell.why_null[name] = "scores of a ranking task order rows and are no probabilities"
-        if cell.ndcg is None:
-            cell.why_null["ndcg"] = "no request has rows of unequal relevance"
-    elif cell.calibration is None:
-        cell.why_null["calibration"] = one_class
+    reasons = _reasons(cell, [name for name in names if f"cell_{name}" in metrics])
+    cell.why_null = {
+        name: reasons[name]
+        for name in ("positives", *names)
+        if getattr(cell, name) is None and name in reasons
+    }
     return cell
+
+
+def _reasons(cell: Cell, measured: Sequence[str]) -> dict[str, str]:
+    """Why a value of a cell with rows is None, where it is."""
+    no_classes = f"labels of a {cell.kind} task are not positive or negative"
+    if cell.positives is None:
+        reasons = dict.fromkeys(("positives", "auc", "gauc", "calibration", "ci"), no_classes)
+        reasons["logloss"] = "a regression predicts no probability"
+    else:
+        one_class = f"all {cell.examples} labels are {'positive' if cell.positives else 'negative'}"
+        reasons = dict.fromkeys(("auc", "ci", "calibration", "normalized_entropy"), one_class)
+        reasons["gauc"] = "no user has both positive and negative labels"
+        reasons["ndcg"] = "no request has rows of unequal relevance"
+        if cell.kind == "ranking":
+            why = "scores of a ranking task order rows and are no probabilities"
+            reasons |= {"logloss": why, "calibration": why}
+        if cell.auc is not None:
+            del reasons["ci"]
+    # Finite scores of whatever rows define one of these.
+    always = {"regression": "mse", "ranking": "auc"}.get(cell.kind, "logloss")
+    if getattr(cell, always) is None and (
+        always != "auc" or 0 < (cell.positives or 0) < cell.examples
+    ):
+        reasons |= dict.fromkeys(measured, NOT_FINITE)
+        reasons |= {"ci": NOT_FINITE} if cell.positives is not None else {}
+    return reasons
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def auc_interval(auc: float, positives: int, negatives: int) -> list[float]:
-    """95% confidence interval of an AUC, as if rows were independent.
-
-    Var = [A (1 - A) + (P - 1)(Q1 - A^2) + (N - 1)(Q2 - A^2)] / (P N) with
-    Q1 = A / (2 - A) and Q2 = 2 A^2 / (1 + A) (Hanley and McNeil, Radiology 1982).
-
-    Args:
-      auc: The AUC, A.
-      positives: Positive rows, P > 0.
-      negatives: Negative rows, N > 0.
-
-    Returns:
-      [low, high], cut to [0, 1].
-    """
-    q1 = auc / (2 - auc)
-    q2 = 2 * auc * auc / (1 + auc)
-    variance = (
-        auc * (1 - auc) + (positives - 1) * (q1 - auc * auc) + (negatives - 1) * (q2 - auc * auc)
-    ) / (positives * negatives)
-    margin = 1.96 * math.sqrt(max(variance, 0.0))
-    return [max(0.0, auc - margin), min(1.0, auc + margin)]

@@ -15,9 +15,8 @@ import yaml
 from keras_models.heads import ScoreFusion
 from keras_models.metrics import auc, gauc
 from serving.versions import latest
-from tfx_pipeline.artifacts import split_pattern
 from tfx_pipeline.config import Config
-from tfx_pipeline.run_record import newest_run
+from tfx_pipeline.recorded_run import newest_judged
 from tfx_pipeline.scoring import read_rows, score
 from transforms.problems import InputError, Problem
 
@@ -217,14 +216,15 @@ def fuse(
     Raises:
       InputError: if there is no run, no pushed version, or no such objective.
     """
-    config, examples = _newest_run(workdir)
+    run = newest_judged(workdir)
+    config = run.config
     base = workdir / "serving" / config.model_name
     pushed = latest(str(base))
     if pushed is None:
         raise InputError([Problem(str(base), "no version", "a pushed model, as `run` leaves it")])
     tasks = [n for n, task in config.tasks.items() if task.kind in ("binary", "ranking")]
     terms = parse_objective(objective_text, tasks)
-    rows = _load(config, tasks, examples, str(pushed[1]))
+    rows = _load(config, tasks, run.evaluation_rows, str(pushed[1]))
     given = config.model.fusion.weights if config.model.fusion else {}
     before = {task: given.get(task, 0.0 if given else 1.0) for task in tasks}
     starts = [before, *({t: float(t == one) for t in tasks} for one in tasks)]
@@ -244,25 +244,13 @@ def fuse(
     )
 
 
-def _newest_run(workdir: Path) -> tuple[Config, str]:
-    """The config of the newest run, and the URI of its examples."""
-    database = workdir / "metadata.db"
-    run = newest_run(str(database)) if database.is_file() else {}
-    if not {"Gate", "LogExampleGen"} <= set(run):
-        raise InputError(
-            [Problem(str(workdir), "no finished run", "the workdir of one, such as runs/NAME")]
-        )
-    config = Config.model_validate_json(str(run["Gate"].parameters["config"]))
-    return config, run["LogExampleGen"].outputs["examples"]
-
-
 def _load(config: Config, tasks: Sequence[str], examples: str, model: str) -> Rows:
     length = config.model.fusion.length if config.model.fusion else None
     also = {config.data.user: tf.string}
     if length is not None:
         also[length.column] = tf.float32
     kinds = {task: config.tasks[task].kind for task in tasks}
-    rows = read_rows(split_pattern(examples, "eval"), kinds, [], also)
+    rows = read_rows(examples, kinds, [], also)
     outputs = score(tf.saved_model.load(model), rows.examples)
     lacking = [task for task in tasks if task not in outputs]
     if lacking:

@@ -13,6 +13,7 @@ from tfx_pipeline.components.apply_transform import ApplyTransform
 from tfx_pipeline.components.baseline import Baseline
 from tfx_pipeline.components.gate import Gate
 from tfx_pipeline.components.log_example_gen import LogExampleGen
+from tfx_pipeline.components.model_check import ModelCheck
 from tfx_pipeline.components.pusher import Pusher
 from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
@@ -43,6 +44,7 @@ def create_pipeline(
     """
     whole = config.model_dump_json()
     push_destination = os.path.join(workdir, "serving", config.model_name)
+    metadata_path = os.path.join(workdir, "metadata.db")
 
     # Logs in: one pass over all files; duplicates and bad rows leave here.
     example_gen = LogExampleGen(
@@ -108,15 +110,27 @@ def create_pipeline(
         custom_config={
             "config": config.model_dump_json(include=_TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
-            "code": code_version("keras_models", "serving", "transforms", "tfx_pipeline.run_fn"),
+            "code": code_version(
+                *("keras_models", "serving", "transforms"),
+                *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates"),
+            ),
         },
     )
-    _add_uri(trainer, "feature_state", example_gen.outputs["feature_state"])
+    _add_uris(trainer, feature_state=example_gen.outputs["feature_state"], examples=examples)
     model = trainer.outputs["model"]
 
     # The served signature, on days that neither training nor early stopping saw.
     evaluator = tfx.components.Evaluator(
         examples=examples, model=model, eval_config=eval_config(config), example_splits=["eval"]
+    )
+    # The served model as a server has it: loaded by TensorFlow's C++ loader, asked, and timed.
+    infra_nodes = [_infra_validator(examples, model)] if config.serving.infra_validator else []
+    model_check = ModelCheck(
+        examples=examples,
+        model=model,
+        config=whole,
+        code=code_version("tfx_pipeline", "keras_models", "serving"),
+        **{f"infra_{name}": found for node in infra_nodes for name, found in node.outputs.items()},
     )
     # What the candidate must not fall behind, looked up as late as can be.
     baseline = Baseline(push_destination=push_destination, known_version=known_version)
@@ -134,16 +148,23 @@ def create_pipeline(
     pusher = Pusher(
         model=model,
         blessing=gate.outputs["blessing"],
+        verdict=gate.outputs["verdict"],
+        model_check=model_check.outputs["result"],
+        ingest_report=example_gen.outputs["ingest_report"],
+        transform_graph=graph,
         push_destination=push_destination,
-        keep_versions=config.serving.keep_versions,
+        config=whole,
     )
     # One page for people.
     report = Report(
         ingest_report=example_gen.outputs["ingest_report"],
+        statistics=statistics.outputs["statistics"],
+        anomalies=validator.outputs["anomalies"],
         model_run=trainer.outputs["model_run"],
         verdict=gate.outputs["verdict"],
         pushed_model=pusher.outputs["pushed_model"],
         config=whole,
+        metadata_path=metadata_path,
         # The template and the plots count too.
         code=code_version("tfx_pipeline"),
     )
@@ -158,6 +179,8 @@ def create_pipeline(
             *transform_nodes,
             trainer,
             evaluator,
+            *infra_nodes,
+            model_check,
             baseline,
             gate,
             pusher,
@@ -165,20 +188,44 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            os.path.join(workdir, "metadata.db")
+            metadata_path
         ),
         beam_pipeline_args=list(beam_pipeline_args),
     )
 
 
-def _add_uri(trainer: tfx.components.Trainer, name: str, channel: tfx.types.BaseChannel) -> None:
-    """Gives the Trainer, which has a fixed set of inputs, one more folder in `custom_config`."""
+def _infra_validator(
+    examples: tfx.types.BaseChannel, model: tfx.types.BaseChannel
+) -> tfx.components.InfraValidator:
+    """Has the official image of TensorFlow Serving load the model, in docker on this machine."""
+    return tfx.components.InfraValidator(
+        model=model,
+        examples=examples,
+        serving_spec=tfx.proto.ServingSpec(
+            tensorflow_serving=tfx.proto.TensorFlowServing(tags=[_TENSORFLOW_SERVING]),
+            local_docker=tfx.proto.LocalDockerConfig(),
+        ),
+        request_spec=tfx.proto.RequestSpec(
+            tensorflow_serving=tfx.proto.TensorFlowServingRequestSpec(), split_name="eval"
+        ),
+    )
+
+
+def _add_uris(trainer: tfx.components.Trainer, **channels: tfx.types.BaseChannel) -> None:
+    """Gives the Trainer, which has a fixed set of inputs, more folders in `custom_config`."""
     config = trainer.exec_properties["custom_config"].removesuffix("}")
-    uri = channel.future()[0].uri
-    trainer.exec_properties["custom_config"] = f'{config}, "{name}": "' + uri + '"}'
+    for name, channel in channels.items():
+        config = config + f', "{name}": "' + channel.future()[0].uri + '"'
+    trainer.exec_properties["custom_config"] = config + "}"
 
 
-_TRAINER_SECTIONS = {"name", "data", "features", "scenario", "tasks", "model", "training"}
+_TENSORFLOW_SERVING = "2.16.1"
+"""Tag of the image `tensorflow/serving`: the version of the locked tensorflow-serving-api."""
+
+_TRAINER_SECTIONS: dict[str, Any] = {
+    **dict.fromkeys(("name", "data", "features", "scenario", "tasks", "model", "training"), True),
+    "serving": {"item_columns", "embedding_rows", "warmup_rows", "warmup_candidates"},
+}
 
 
 def preprocessing_config(config: Config) -> dict[str, Any]:

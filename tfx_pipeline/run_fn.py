@@ -9,12 +9,15 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import v1 as tfx
 
+from keras_models.model import RankingModel
 from keras_models.training import fit
 from serving.export import export
-from tfx_pipeline.artifacts import write_json
+from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
+from tfx_pipeline.artifacts import first_examples, write_json
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import history
+from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
 
@@ -34,8 +37,9 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
 
     Args:
       fn_args: TFX's; `custom_config` holds `config` (JSON), `checkpoint_root`, the folder where
-        a killed training finds its checkpoints, and `feature_state`, the folder of the state as
-        of the end of the last day.
+        a killed training finds its checkpoints, `feature_state`, the folder of the state as of
+        the end of the last day, and `examples`, that of the raw examples, some of which become the
+        warm-up requests.
     """
     config = Config.model_validate_json(fn_args.custom_config["config"])
     graph = tft.TFTransformOutput(fn_args.transform_output)
@@ -49,6 +53,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     checkpoint_dir = os.path.join(
         fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
     )
+    valid = dataset(fn_args.eval_files, spec, config.training.batch_size)
     fitted = fit(
         model,
         lambda epoch: dataset(
@@ -59,7 +64,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
             seed=config.training.seed + epoch,
             block=_REQUEST_BLOCK if "request" in spec else 1,
         ),
-        dataset(fn_args.eval_files, spec, config.training.batch_size),
+        valid,
         epochs=config.training.epochs,
         patience=config.training.patience,
         learning_rate=config.training.learning_rate,
@@ -72,8 +77,45 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         losses=task_losses(config, rows_by_scenario),
     )
     write_json(fn_args.model_run_dir, HISTORY_FILE, fitted.to_dict())
+    gates = mean_gates(model, valid, config.scenario.names)
+    write_json(fn_args.model_run_dir, GATES_FILE, gates)
+    custom, destination = fn_args.custom_config, fn_args.serving_model_dir
+    columns = export_model(model, graph, config, custom["feature_state"], destination)
+    write_requests(
+        os.path.join(destination, WARMUP_REQUESTS),
+        warmup_requests(
+            # Of the days closest to what will be asked.
+            first_examples(custom["examples"], "eval", config.serving.warmup_largest),
+            columns,
+            config.serving.warmup_rows,
+            config.serving.warmup_candidates,
+        ),
+    )
+    # The model is written: from here on nothing can be resumed.
+    tf.io.gfile.rmtree(checkpoint_dir)
+
+
+def export_model(
+    model: RankingModel,
+    graph: tft.TFTransformOutput,
+    config: Config,
+    feature_state: str,
+    destination: str,
+) -> dict[str, list[str]]:
+    """Writes the SavedModel of a trained model, as the config wants it to be served.
+
+    Args:
+      model: The trained model.
+      graph: The transform graph that it was trained with.
+      config: The run's config.
+      feature_state: Folder of the state as of the end of the last day.
+      destination: Folder to write.
+
+    Returns:
+      The names of what a request carries, see `serving.export.export`.
+    """
     kept, fusion = history(config), config.model.fusion
-    export(
+    return export(
         model,
         graph,
         feature_names=[
@@ -82,13 +124,15 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
             config.scenario.column,
         ],
         tasks=list(config.tasks),
-        destination=fn_args.serving_model_dir,
-        statistics=ServedStatistics(read_state(fn_args.custom_config["feature_state"])),
+        destination=destination,
+        statistics=ServedStatistics(read_state(feature_state)),
         histories=kept.features if kept else (),
         raw_numbers=[fusion.length.column] if fusion and fusion.length else [],
+        binary_tasks=[name for name, task in config.tasks.items() if task.kind == "binary"],
+        items=config.serving.item_columns,
+        scenarios=config.scenario.names,
+        embedding_rows=config.serving.embedding_rows,
     )
-    # The model is written: from here on nothing can be resumed.
-    tf.io.gfile.rmtree(checkpoint_dir)
 
 
 def dataset(

@@ -1,7 +1,8 @@
-"""What ML Metadata knows of a pipeline's newest run."""
+"""What ML Metadata knows of the runs in a workdir."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,6 +31,21 @@ class ComponentRun:
     parameters: dict[str, int | float | str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of a pipeline.
+
+    Args:
+      number: 1 for the first in its workdir.
+      started: When.
+      components: Those that ran, in order, by id.
+    """
+
+    number: int
+    started: datetime.datetime
+    components: dict[str, ComponentRun]
+
+
 def newest_run(metadata_path: str) -> dict[str, ComponentRun]:
     """Reads the run that started last.
 
@@ -39,15 +55,38 @@ def newest_run(metadata_path: str) -> dict[str, ComponentRun]:
     Returns:
       The components that ran, in order, by id; empty if there was no run.
     """
+    store, contexts = _open(metadata_path)
+    return _components(store, contexts[-1]) if contexts else {}
+
+
+def all_runs(metadata_path: str) -> list[Run]:
+    """Reads every run, the oldest first.
+
+    Args:
+      metadata_path: The SQLite file of ML Metadata.
+    """
+    store, contexts = _open(metadata_path)
+    return [
+        Run(
+            number,
+            datetime.datetime.fromtimestamp(context.create_time_since_epoch / 1000),
+            _components(store, context),
+        )
+        for number, context in enumerate(contexts, 1)
+    ]
+
+
+def _open(metadata_path: str) -> tuple[mlmd.MetadataStore, list[pb.Context]]:
     connection = pb.ConnectionConfig()
     connection.sqlite.filename_uri = metadata_path
     connection.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READONLY
     store = mlmd.MetadataStore(connection)
     runs = store.get_contexts_by_type("pipeline_run")
-    if not runs:
-        return {}
-    newest = max(runs, key=lambda context: context.create_time_since_epoch)
-    executions = sorted(store.get_executions_by_context(newest.id), key=lambda e: e.id)
+    return store, sorted(runs, key=lambda context: context.create_time_since_epoch)
+
+
+def _components(store: mlmd.MetadataStore, run: pb.Context) -> dict[str, ComponentRun]:
+    executions = sorted(store.get_executions_by_context(run.id), key=lambda e: e.id)
     node_type = store.get_context_type("node").id
     return {
         component.name: component for component in (_read(store, e, node_type) for e in executions)

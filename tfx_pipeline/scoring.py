@@ -25,8 +25,8 @@ class EvaluationRows:
       labels: By task: float32 [R], NaN where a row is outside of the task's sample space.
       scenario: bytes [R].
       true_probability: By task, where the logs hold it: float32 [R].
-      columns: Further features that were asked for, by name: [R], a number NaN and a text empty
-        where an example has none.
+      columns: Further features that were asked for, by name: [R]; where an example has none a
+        float32 is NaN, an int64 0, and a text empty.
     """
 
     examples: np.ndarray
@@ -48,7 +48,7 @@ def read_rows(
       pattern: Glob of gzipped TFRecords.
       kinds: Kind of every task, by the name of its label feature.
       tasks_with_truth: Tasks whose examples hold the true probability.
-      also: Types of further features to read, string or float32.
+      also: Types of further features to read: string, float32 or int64.
 
     Returns:
       All rows, in the order of the files.
@@ -63,7 +63,9 @@ def read_rows(
     batches = []
     for serialized in dataset:
         features = tf.io.parse_example(serialized, spec)
-        batches.append({"": serialized, **{name: _column(features[name]) for name in types}})
+        found = {name: _column(features[name]) for name in types}
+        found |= {n: first_values([features[n]], 0)[0][:, 0] for n in also if also[n] == tf.int64}
+        batches.append({"": serialized, **found})
     columns = {
         name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ["", *types]
     }
@@ -79,15 +81,26 @@ def read_rows(
 def _column(feature: tf.SparseTensor) -> tf.Tensor:
     """First value of each row: text, or float32 with NaN where there is none."""
     if feature.dtype == tf.string:
-        return first_values(feature, "")[0]
-    values, present = first_values(feature, 0)
-    return tf.where(present, tf.cast(values, tf.float32), float("nan"))
+        return first_values([feature], "")[0][:, 0]
+    values, present = first_values([feature], 0)
+    return tf.where(present, tf.cast(values, tf.float32), float("nan"))[:, 0]
 
 
 def required_columns(model: tf.Module) -> set[str]:
     """Columns that a loaded SavedModel of ours reads from an example, statistics among them."""
     columns = model.signatures[REQUEST_COLUMNS]()
-    return {name.decode() for kind in columns.values() for name in kind.numpy()}
+    return {
+        name.decode()
+        for kind, names in columns.items()
+        if kind != "scenarios"
+        for name in names.numpy()
+    }
+
+
+def model_scenarios(model: tf.Module) -> list[str] | None:
+    """Scenarios of a loaded SavedModel of ours; None of one that does not tell."""
+    found = model.signatures[REQUEST_COLUMNS]().get("scenarios")
+    return None if found is None else [name.decode() for name in found.numpy()]
 
 
 def score(model: tf.Module, examples: np.ndarray) -> dict[str, np.ndarray]:

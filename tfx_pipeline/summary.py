@@ -37,8 +37,10 @@ def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]
         "metrics": verdict["metrics"],
         "gate": {
             "blessed": verdict["blessed"],
+            "confidence": verdict["confidence"],
             "failures": verdict["failures"],
             "not_judged": verdict["not_judged"],
+            "notes": verdict["notes"],
             "baseline_version": verdict["baseline_version"],
         },
         "pushed_version": int(pushed) if pushed else None,

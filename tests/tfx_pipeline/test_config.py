@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,6 +49,10 @@ def write(tmp_path: Path, changes: dict | None = None, drop: str | None = None) 
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(raw))
     return path
+
+
+def _rule(**rule: Any) -> dict[str, Any]:
+    return {"gate.rules": [rule]}
 
 
 def _history(**changes: object) -> dict:
@@ -219,9 +224,19 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
             "`age` beside a column or a task of that name",
         ),
         (_history(length=0), "features.history.length", "greater than or equal to 1"),
-        ({"gate.auc_floors": {"clik": 0.6}}, "gate.auc_floors.clik", "no such task"),
-        ({"gate.auc_floors": {"click/9": 0.6}}, "gate.auc_floors.click/9", "no such task"),
-        ({"gate.auc_floors": {"click": 1.6}}, "gate.auc_floors.click", "between 0 and 1"),
+        ({"gate.auc_floor": 1.5}, "gate.auc_floor", "found 1.5; expected less than or equal to 1"),
+        ({"gate.auc_floors": {}}, "gate.auc_floors", "an unknown key"),
+        ({"gate.confidence": 1}, "gate.confidence", "less than 1"),
+        ({"gate.max_noise": 0}, "gate.max_noise", "greater than 0"),
+        ({"gate.calibration_band": [1.2, 0.8]}, "gate.calibration_band", "low below high"),
+        ({"gate.calibration_band": [1.2]}, "gate.calibration_band", "at least 2 items"),
+        ({"gate.calibration_band": [-1, 1]}, "gate.calibration_band.0", "equal to 0"),
+        (_rule(task="clik", auc_floor=0.6), "gate.rules.0.task", "a task: click"),
+        (_rule(scenario="9", auc_floor=0.6), "gate.rules.0.scenario", "`*` is the pool"),
+        (_rule(auc_floor=1.6), "gate.rules.0.auc_floor", "less than or equal to 1"),
+        (_rule(task="click"), "gate.rules.0", "a threshold that differs"),
+        (_rule(max_loss_rise=0.1), "gate.rules.0.max_loss_rise", "regression or multiclass tasks"),
+        (_rule(auc_flor=0.1), "gate.rules.0.auc_flor", "an unknown key"),
     ],
 )
 def test_mistake(tmp_path: Path, changes: dict, where: str, says: str) -> None:

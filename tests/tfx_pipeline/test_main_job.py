@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ COMPONENTS = [
     "Transform",
     "Trainer",
     "Evaluator",
+    "ModelCheck",
     "Baseline",
     "Gate",
     "Pusher",
@@ -150,6 +152,44 @@ def test_the_pushed_version_scores_as_the_evaluator_did(job: Path) -> None:
             assert cell[name] == (None if value is None else pytest.approx(value, abs=1e-6))
 
 
+def test_the_pushed_version_is_the_model_that_was_checked_and_its_card(job: Path) -> None:
+    from serving.cpp_loader import read_records, read_request
+    from serving.warmup import WARMUP_REQUESTS
+    from tfx_pipeline.model_card import file_hashes
+
+    summary = summary_of(job)
+    version = job / "work/serving/simulated" / str(summary["pushed_version"])
+    (trained,) = glob.glob(str(job / "work/pipeline/Trainer/model/*/Format-Serving"))
+    (checked,) = glob.glob(str(job / "work/pipeline/ModelCheck/result/*/model_check.json"))
+    card = json.loads((version / "assets.extra/model_card.json").read_text())
+    pushed = file_hashes(str(version))
+    cards = {f"assets.extra/model_card.{kind}" for kind in ("json", "md")}
+    assert {k: v for k, v in pushed.items() if k not in cards} == file_hashes(trained)
+    assert card["sha256"]["model"] == file_hashes(trained)
+    assert card["metrics"] == summary["metrics"] and card["version"] == summary["pushed_version"]
+    found = json.loads(Path(checked).read_text())
+    assert found["passed"] and card["model_check"] == found
+    assert len(found["differences"]) == 6 and max(found["differences"].values()) <= 1e-6
+
+    requests = [read_request(record) for record in read_records(version / WARMUP_REQUESTS)]
+    assert [name for name, _ in requests] == ["serving_default", "serving_default", "rank"]
+    assert len(requests[2][1]["item_text"]) == 100
+    raw = [_features(example) for example in eval_examples(job)[:32]]
+    for given, example in zip(raw, requests[1][1]["examples"], strict=True):
+        asked = _features(example)
+        assert asked == {name: given[name] for name in asked}
+        kept = {"user_id", "item_id", "tab", "hour", "item_age_days", "user_activity"}
+        assert kept <= set(asked) and not set(asked) & {"click", "like", "_day", "_true_click"}
+        assert not [name for name in asked if name.startswith("stat:")]
+
+
+def _features(example: bytes) -> dict[str, str]:
+    import tensorflow as tf
+
+    features = tf.train.Example.FromString(example).features.feature
+    return {name: str(feature) for name, feature in features.items()}
+
+
 def test_the_evaluators_own_scores_equal_the_fresh_process(job: Path) -> None:
     import tensorflow_model_analysis as tfma
 
@@ -183,13 +223,13 @@ def test_a_request_gets_the_statistics_as_of_the_end_of_the_last_day(job: Path) 
     statistics = ServedStatistics(state)
     by = {column for statistic in state.statistics for column in statistic.by}
     spec = {column: tf.io.VarLenFeature(tf.string) for column in by}
-    spec |= {name: tf.io.VarLenFeature(tf.float32) for name in statistics.names}
+    spec |= {name: tf.io.VarLenFeature(tf.float32) for name in statistics.by}
 
     carrying = eval_examples(job)[:200]
-    asking = [_without(record, statistics.names) for record in carrying]
+    asking = [_without(record, tuple(statistics.by)) for record in carrying]
     looked_up = statistics(tf.io.parse_example(asking, spec))
     told = [tf.train.Example.FromString(record) for record in asking]
-    for name in statistics.names:
+    for name in statistics.by:
         values = tf.sparse.to_dense(looked_up[name])[:, 0].numpy()
         for example, value in zip(told, values, strict=True):
             example.features.feature[name].float_list.value.append(value)
@@ -218,6 +258,19 @@ def test_the_report_stands_alone(job: Path) -> None:
     page = (job / "work/report/index.html").read_text()
     assert "Blessed" in page and "<svg" in page and "profile_enter" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    assert "level 1 · task gates · click" in page, "the means of the gates"
+    assert "Jensen-Shannon divergence" in page and "LogExampleGen" in page.split('id="times"')[1]
+
+
+def test_the_report_is_written_again(job: Path) -> None:
+    page = job / "work/report/index.html"
+    before = page.read_text()
+    page.write_text("")
+    done = equipoise("report", job / "work")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert page.read_text() == before
+    nowhere = equipoise("report", job)
+    assert nowhere.returncode == 2 and str(job) in nowhere.stderr
 
 
 def test_a_server_answers_as_the_model_scores(job: Path) -> None:
@@ -262,12 +315,20 @@ class TestSecondRun:
         assert second["gate"]["baseline_version"] == first["pushed_version"]
         for cell in second["metrics"]:
             assert cell["auc_baseline"] == pytest.approx(cell["auc"], abs=1e-6)
+            for change in (cell["change"] or {}).values():
+                assert change["difference"] == 0 and change["interval"] == [0, 0]
+        explained = equipoise("gate", job / "work", "--explain")
+        assert explained.returncode == 0
+        assert f"compared with version {first['pushed_version']}" in explained.stdout
 
     def test_a_cell_below_its_floor_blocks_the_push(self, job: Path) -> None:
         versions = os.listdir(job / "work/serving/simulated")
-        done = run(job, "gate.auc_floors={click/search: 0.99}")
+        rule = "{task: click, scenario: search, auc_floor: 0.99}"
+        done = run(job, f"gate.rules=[{rule}]")
         assert done.returncode == 3
         assert "click in search" in done.stdout
+        explained = equipoise("gate", job / "work", "--explain")
+        assert explained.returncode == 3 and "click in search" in explained.stdout
         summary = summary_of(job)
         (failure,) = summary["gate"]["failures"]
         assert (failure["task"], failure["scenario"], failure["threshold"], failure["kind"]) == (
@@ -279,6 +340,27 @@ class TestSecondRun:
         assert summary["pushed_version"] is None
         assert os.listdir(job / "work/serving/simulated") == versions
         assert cached(summary)["Trainer"]
+
+    def test_what_cannot_be_read_stops_the_run_and_the_remedy_mends_it(self, job: Path) -> None:
+        (evaluation,) = glob.glob(str(job / "work/pipeline/Evaluator/evaluation/*"))
+        for metrics_file in Path(evaluation).glob("metrics*"):
+            metrics_file.write_bytes(b"broken")
+        done = run(job)
+        assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
+        assert evaluation in done.stderr and "Remove this folder and run again" in done.stderr
+        shutil.rmtree(evaluation)
+
+        (version,) = os.listdir(job / "work/serving/simulated")
+        graph = job / "work/serving/simulated" / version / "saved_model.pb"
+        content = graph.read_bytes()
+        graph.write_bytes(content[:1_000])
+        done = run(job)
+        assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
+        assert f"version {version} in {graph.parent}" in done.stderr
+        assert "gate.compare=false" in done.stderr
+        graph.write_bytes(content)
+        done = run(job)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def test_a_changed_byte_is_noticed_and_a_frozen_graph_stays_as_it_is(self, job: Path) -> None:
         (graph,) = glob.glob(str(job / "work/pipeline/Transform/transform_graph/*"))

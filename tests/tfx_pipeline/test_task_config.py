@@ -171,9 +171,9 @@ def test_a_chain_a_fused_score_and_bounds(tmp_path: Path) -> None:
             "`t`, a task with a `space`",
         ),
         (
-            {"tasks.t": RATIO, "gate.auc_floors": {"t/1": 0.6}},
-            "gate.auc_floors.t/1",
-            "others have no AUC",
+            {"tasks.t": RATIO, "gate.rules": [{"task": "t", "auc_floor": 0.6}]},
+            "gate.rules.0.auc_floor",
+            "found a threshold of `t`, a regression task; expected binary or ranking tasks",
         ),
     ],
 )

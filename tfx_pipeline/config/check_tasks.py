@@ -38,14 +38,6 @@ def check_tasks(config: Config) -> Iterator[Problem]:
                     f"`{name}`, a task {what}",
                     "binary tasks that every row has a label of",
                 )
-    for key in config.gate.auc_floors:
-        task = config.tasks.get(key.partition("/")[0])
-        if task is not None and task.kind in ("regression", "multiclass"):
-            yield Problem(
-                f"gate.auc_floors.{key}",
-                f"a floor for a {task.kind} task",
-                "binary and ranking tasks: others have no AUC",
-            )
 
 
 def check_head(

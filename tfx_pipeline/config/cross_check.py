@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from tfx_pipeline.config.check_gate import check_gate
 from tfx_pipeline.config.check_history import check_history
 from tfx_pipeline.config.check_model import check_model
+from tfx_pipeline.config.check_serving import check_serving
 from tfx_pipeline.config.check_tasks import check_tasks
 from tfx_pipeline.config.job import Config
 from tfx_pipeline.config.section import NAME
@@ -19,6 +21,8 @@ def cross_check(config: Config) -> list[Problem]:
         *check_history(config),
         *check_model(config),
         *check_tasks(config),
+        *check_gate(config),
+        *check_serving(config),
     ]
     features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):
@@ -76,19 +80,6 @@ def cross_check(config: Config) -> list[Problem]:
                 "They lie in the workdir, under pipeline/Transform/transform_graph.",
             )
         )
-    cells = {f"{task}/{s}" for task in config.tasks for s in [*config.scenario.names, "*"]}
-    for key, floor in config.gate.auc_floors.items():
-        where = f"gate.auc_floors.{key}"
-        if key not in config.tasks and key not in cells:
-            problems.append(
-                Problem(
-                    where,
-                    "no such task or task/scenario",
-                    f"a task ({', '.join(config.tasks)}), alone or with /scenario",
-                )
-            )
-        if not 0 <= floor <= 1:
-            problems.append(Problem(where, str(floor), "an AUC between 0 and 1"))
     return problems
 
 

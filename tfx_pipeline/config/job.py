@@ -10,6 +10,7 @@ from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.config.features import FeaturesConfig
 from tfx_pipeline.config.gate import GateConfig
 from tfx_pipeline.config.model import ModelConfig
+from tfx_pipeline.config.model_check import ModelCheckConfig
 from tfx_pipeline.config.scenario import ScenarioConfig
 from tfx_pipeline.config.section import NAME, Section
 from tfx_pipeline.config.serving import ServingConfig
@@ -30,6 +31,7 @@ class Config(Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
+    model_check: ModelCheckConfig = Field(default_factory=ModelCheckConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
 
     @property

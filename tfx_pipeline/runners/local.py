@@ -12,10 +12,12 @@ from serving.versions import latest
 from tfx_pipeline.artifacts import publish
 from tfx_pipeline.components.log_example_gen import fingerprint_inputs
 from tfx_pipeline.config import Config
+from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.run_record import newest_run
 from tfx_pipeline.runners import beam_options
 from tfx_pipeline.summary import build_summary, write_summary
+from transforms.problems import InputError
 
 
 def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
@@ -33,6 +35,8 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: for data that cannot be used.
     """
+    if problems := frozen_graph_problems(config):
+        raise InputError(problems)
     workdir = workdir.resolve()
     found = latest(str(workdir / "serving" / config.model_name))
     pipeline = create_pipeline(

@@ -1,0 +1,71 @@
+"""Whether a transform graph that was frozen earlier gives what a config needs today."""
+
+from __future__ import annotations
+
+from tfx_pipeline.config import Config
+from tfx_pipeline.inputs import history, request_columns
+from transforms.problems import Problem
+
+_REMEDY = (
+    "Change the config back, or leave `features.transform_graph` out to fit a new one, which "
+    "starts from cold weights."
+)
+
+
+def frozen_graph_problems(config: Config) -> list[Problem]:
+    """What `features.transform_graph` lacks; nothing where none is named.
+
+    A graph knows how many features, numbers and tasks it was fitted for, and by name what it reads;
+    so a config that only changes their order goes unnoticed.
+    """
+    graph = config.features.transform_graph
+    if graph is None:
+        return []
+    import tensorflow_transform as tft
+
+    found = tft.TFTransformOutput(str(graph))
+    where = f"features.transform_graph {graph}"
+    reads, gives = set(found.raw_feature_spec()), found.transformed_feature_spec()
+    kept = history(config)
+    needed = {
+        *config.features.fields,
+        config.scenario.column,
+        *config.tasks,
+        *(kept.features if kept else ()),
+    }
+    problems = []
+    if lacking := sorted(needed - reads):
+        problems.append(
+            Problem(
+                where,
+                f"a graph that does not read {', '.join(lacking)}",
+                "one that was fitted with all features and tasks of the config",
+                _REMEDY,
+            )
+        )
+    widths = {
+        "keys": ("features", len(config.features.fields)),
+        "numbers": ("numeric features, twice", 2 * len(config.features.numbers)),
+        "labels": ("tasks", len(config.tasks)),
+    }
+    if any(task.labelling.may_be_absent for task in config.tasks.values()):
+        widths["spaces"] = ("tasks' sample spaces", len(config.tasks))
+    for name, (what, width) in widths.items():
+        fitted = gives[name].shape[0] if name in gives else None
+        if fitted != width:
+            problems.append(
+                Problem(
+                    where,
+                    f"a graph that gives no `{name}`"
+                    if fitted is None
+                    else f"a graph that gives `{name}` for {fitted}",
+                    f"`{name}` for {width} {what}",
+                    _REMEDY,
+                )
+            )
+    for name, wanted in (("request", request_columns(config)), ("history_keys", kept)):
+        if wanted and name not in gives:
+            problems.append(
+                Problem(where, f"a graph that gives no `{name}`", "one that does", _REMEDY)
+            )
+    return problems

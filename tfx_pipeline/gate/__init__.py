@@ -1,0 +1,1 @@
+"""How a candidate is measured, compared and judged; nothing here knows TFX."""

@@ -1,0 +1,100 @@
+"""What is known of a pushed version, beside it, for programs and for people."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tfx_pipeline.config import Config
+
+MODEL_CARD = "model_card.json"
+READABLE_CARD = "model_card.md"
+
+_PACKAGES = ("equipoise", "tensorflow", "tf-keras", "tfx", "tensorflow-transform")
+_FORMAT = 1
+
+
+def model_card(
+    version: int,
+    config: Config,
+    *,
+    model_dir: str,
+    transform_graph: str,
+    counts: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+    check: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is known of a version.
+
+    Args:
+      version: Its number.
+      config: The config of the run that made it.
+      model_dir: Folder of the SavedModel.
+      transform_graph: Folder of the transform graph.
+      counts: Of the rows, from the ingest report.
+      verdict: The gate's.
+      check: What `model_check.json` holds.
+    """
+    whole = config.model_dump_json()
+    days = {name: getattr(config.data, name) for name in ("train", "valid", "eval")}
+    return {
+        "format": _FORMAT,
+        "model": config.model_name,
+        "version": version,
+        "baseline_version": verdict["baseline_version"],
+        "days": {name: {"start": str(d.start), "end": str(d.end)} for name, d in days.items()},
+        "rows": dict(counts),
+        "metrics": verdict["metrics"],
+        "not_judged": verdict["not_judged"],
+        "model_check": dict(check),
+        "sha256": {
+            "model": file_hashes(model_dir),
+            "transform_graph": folder_hash(transform_graph),
+            "config": hashlib.sha256(whole.encode()).hexdigest(),
+        },
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "config": json.loads(whole),
+    }
+
+
+def card_files(card: Mapping[str, Any]) -> dict[str, str]:
+    """The card as files by name: as JSON, and as Markdown to read."""
+    templates = Environment(
+        loader=PackageLoader("tfx_pipeline"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # It is no HTML.
+    )
+    return {
+        MODEL_CARD: json.dumps(card, indent=2, allow_nan=False) + "\n",
+        READABLE_CARD: templates.get_template("model_card.md").render(
+            card, config_text=json.dumps(card["config"], indent=2)
+        ),
+    }
+
+
+def file_hashes(folder: str) -> dict[str, str]:
+    """SHA-256 of every file of a folder, by its path in it."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _sha256(path) for path in files}
+
+
+def folder_hash(folder: str) -> str:
+    """SHA-256 of the names and contents of all files of a folder."""
+    lines = (f"{sha}  {name}\n" for name, sha in file_hashes(folder).items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
