@@ -144,6 +144,7 @@ def run_side(side: str, folder: Path) -> dict[str, Any]:
             examples=str(folder / "rows.gz"),
             model=str(folder / "0"),
             evaluation=str(folder / "cells"),
+            model_check={"problems": []},
             pushed={"version": 1, "path": str(folder / "1")},
         )
     return {"cpu": time.process_time() - started, "wall": time.monotonic() - wall}

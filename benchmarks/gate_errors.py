@@ -16,7 +16,7 @@ sets their AUCs apart on the rows at hand. The model that lost has, in the cell 
 one task, as much more noise as takes .03 off its AUC (found on 300,000 rows).
 
 The last line is the claims as JSON: equal models are blocked in under 5% of the trials, with the
-default tolerance and with none; the loss is blocked, by that cell, in over 80%, whichever task lost.
+default tolerance and with none; the loss is blocked, by that cell, in over 80%, whichever the task.
 """
 
 from __future__ import annotations

@@ -134,12 +134,13 @@ def create_pipeline(
     )
     # What the candidate must not fall behind, looked up as late as can be.
     baseline = Baseline(push_destination=push_destination, known_version=known_version)
-    baseline.add_upstream_node(evaluator)
+    baseline.add_upstream_nodes([evaluator, model_check])
     # Every task x scenario cell must hold; the only writer of the blessing.
     gate = Gate(
         examples=examples,
         model=model,
         evaluation=evaluator.outputs["evaluation"],
+        model_check=model_check.outputs["result"],
         baseline=baseline.outputs["baseline"],
         config=whole,
         code=code_version("tfx_pipeline", "keras_models.metrics"),

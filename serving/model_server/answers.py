@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
@@ -36,11 +34,9 @@ from serving.model_server.classify_regress import classify, multi_inference, reg
 from serving.model_server.metrics import Metrics
 from serving.model_server.model_registry import ModelRegistry
 from serving.model_server.predict import Run, predict
+from serving.model_server.refusal import refusal
 from serving.model_server.request_error import RequestError, invalid
 from serving.model_server.servable import Servable
-
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
-_MESSAGE_LIMIT = 1024  # Characters of an error's text, as in TensorFlow Serving.
 
 
 class Answers:
@@ -178,25 +174,6 @@ class Answers:
         return values
 
 
-def refusal(error: BaseException) -> tuple[grpc.StatusCode, str]:
-    """What is answered where an error was raised: a status and its text."""
-    if isinstance(error, RequestError):
-        code, message = error.code, error.message
-    elif isinstance(error, tf.errors.OpError):
-        code, message = _STATUS[error.error_code], _op_message(error)
-    else:
-        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
-    if len(message) > _MESSAGE_LIMIT:
-        message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-    return code, message
-
-
 def _check_has_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
-
-
-def _op_message(error: tf.errors.OpError) -> str:
-    """The op's own text, without what Python's Session puts before it."""
-    preamble = r"Graph execution error:\n+(Detected at node .*?<stack traces unavailable>\n)?"
-    return re.sub(rf"^{preamble}", "", error.message, count=1, flags=re.DOTALL)

@@ -33,7 +33,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceServicer
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
-from serving.model_server.answers import Answers, refusal
+from serving.model_server.answers import Answers
+from serving.model_server.refusal import refusal
 from serving.model_server.request_error import RequestError, invalid
 
 _logger = logging.getLogger(__name__)

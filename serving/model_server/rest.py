@@ -22,9 +22,10 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving.model_server import json_requests, json_responses
-from serving.model_server.answers import Answers, refusal
+from serving.model_server.answers import Answers
 from serving.model_server.metrics import Metrics
 from serving.model_server.predict import run_signature
+from serving.model_server.refusal import refusal
 from serving.model_server.request_error import RequestError, invalid
 from serving.signatures import SERVING_DEFAULT
 

@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import tensorflow as tf
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving import versions
 from serving.model_server.metrics import Metrics
+from serving.model_server.refusal import refusal
 from serving.model_server.request_error import RequestError
 from serving.model_server.servable import Servable
 from serving.model_server.warmup import warm_up
 from serving.warmup import WARMUP_REQUESTS
 
 _LOAD_RETRIES = 5  # As TensorFlow Serving's --max_num_load_retries.
-_UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
 
 _logger = logging.getLogger(__name__)
 
@@ -173,15 +172,11 @@ class ServedModel:
 
     def _failed(self, version: int, error: Exception) -> None:
         self._failures[version] = self._failures.get(version, 0) + 1
-        _logger.error("%s version %d does not load: %s", self.name, version, error)
-        code = _UNKNOWN
-        if isinstance(error, tf.errors.OpError):
-            code = error.error_code
-        elif isinstance(error, RequestError):
-            code = error.code.value[0]
+        code, text = refusal(error)
+        _logger.error("%s version %d does not load: %s", self.name, version, text)
         gave_up = self._failures[version] > _LOAD_RETRIES
         state = ModelVersionStatus.END if gave_up else ModelVersionStatus.LOADING
-        self._set_state(version, VersionState(state, code, str(error)))
+        self._set_state(version, VersionState(state, code.value[0], text))
 
     def _retire(self, version: int) -> None:
         with self._lock:

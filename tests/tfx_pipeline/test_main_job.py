@@ -341,11 +341,24 @@ class TestSecondRun:
         assert os.listdir(job / "work/serving/simulated") == versions
         assert cached(summary)["Trainer"]
 
+    def test_a_model_that_is_too_slow_blocks_the_push(self, job: Path) -> None:
+        versions = os.listdir(job / "work/serving/simulated")
+        done = run(job, "model_check.max_latency_ms=0.0001")
+        assert done.returncode == 3
+        failures = summary_of(job)["gate"]["failures"]
+        assert failures and {failure["kind"] for failure in failures} == {"model_check"}
+        assert "expected at most 0.0001" in failures[0]["why"]
+        assert failures[0]["why"][:40] in done.stdout
+        assert failures[0]["why"] in (job / "work/report/index.html").read_text()
+        assert os.listdir(job / "work/serving/simulated") == versions
+
     def test_what_cannot_be_read_stops_the_run_and_the_remedy_mends_it(self, job: Path) -> None:
+        # A verdict that was given before would be reused.
+        again = "gate.draws=100"
         (evaluation,) = glob.glob(str(job / "work/pipeline/Evaluator/evaluation/*"))
         for metrics_file in Path(evaluation).glob("metrics*"):
             metrics_file.write_bytes(b"broken")
-        done = run(job)
+        done = run(job, again)
         assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
         assert evaluation in done.stderr and "Remove this folder and run again" in done.stderr
         shutil.rmtree(evaluation)
@@ -354,12 +367,12 @@ class TestSecondRun:
         graph = job / "work/serving/simulated" / version / "saved_model.pb"
         content = graph.read_bytes()
         graph.write_bytes(content[:1_000])
-        done = run(job)
+        done = run(job, again)
         assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
         assert f"version {version} in {graph.parent}" in done.stderr
         assert "gate.compare=false" in done.stderr
         graph.write_bytes(content)
-        done = run(job)
+        done = run(job, again)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def test_a_changed_byte_is_noticed_and_a_frozen_graph_stays_as_it_is(self, job: Path) -> None:
@@ -406,6 +419,41 @@ def _columns(examples: list[bytes], tasks: list[str]) -> dict[str, np.ndarray]:
     spec = {task: tf.io.FixedLenFeature([], tf.int64) for task in tasks}
     spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in ("_scenario", "user_id")}
     return {k: v.numpy() for k, v in tf.io.parse_example(examples, spec).items()}
+
+
+def test_one_tab_learned_wrong_is_named(tmp_path: Path) -> None:
+    """The second model was shown the labels of `search` shuffled, and nothing else.
+
+    What the other tabs lose through the embeddings that all share is within the tolerance.
+    """
+    rng = np.random.default_rng(0)
+    for day in simulate(tmp_path / "logs", days=7, rows_per_day=8_000)[:-1]:
+        table = pq.read_table(day)
+        search = np.flatnonzero(np.asarray(table["tab"]) == "search")
+        order = np.arange(table.num_rows)
+        order[search] = rng.permutation(search)
+        for name in ("is_click", "play_time_s", "is_like", "is_profile_enter"):
+            column = table.column_names.index(name)
+            table = table.set_column(column, name, table[name].take(pa.array(order)))
+        (tmp_path / "shuffled").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "shuffled" / day.name)
+    shutil.copy(tmp_path / "logs" / "day=2024-01-07.parquet", tmp_path / "shuffled")
+    sets = ["training.epochs=3", "training.batch_size=256", "gate.max_auc_drop=0.03"]
+    arguments = ["--workdir", tmp_path / "work", *(part for s in sets for part in ("--set", s))]
+    first = equipoise("run", CONFIG, *arguments, "--set", f"data.path={tmp_path / 'logs'}")
+    assert first.returncode == 0, first.stdout + first.stderr
+    pushed = json.loads((tmp_path / "work/summary.json").read_text())["pushed_version"]
+    second = equipoise("run", CONFIG, *arguments, "--set", f"data.path={tmp_path / 'shuffled'}")
+    assert second.returncode == 3, second.stdout + second.stderr
+    summary = json.loads((tmp_path / "work/summary.json").read_text())
+    failures = summary["gate"]["failures"]
+    assert {(f["scenario"], f["metric"], f["kind"]) for f in failures} == {
+        ("search", "auc", "change")
+    }
+    assert "long_view" in {f["task"] for f in failures}
+    assert failures[0]["why"] in second.stdout
+    assert f"in search fell from {failures[0]['baseline']:.4f} in version {pushed}" in second.stdout
+    assert os.listdir(tmp_path / "work/serving/simulated") == [str(pushed)]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tfx.v1.types.standard_artifacts import Examples, Model, ModelBlessing, Mode
 from tfx_pipeline.artifacts import (
     BaselinePointer,
     GateVerdict,
+    ModelCheckResult,
     read_json,
     serving_dir,
     split_pattern,
@@ -26,6 +27,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
     examples: InputArtifact[Examples],
     model: InputArtifact[Model],
     evaluation: InputArtifact[ModelEvaluation],
+    model_check: InputArtifact[ModelCheckResult],
     baseline: InputArtifact[BaselinePointer],
     blessing: OutputArtifact[ModelBlessing],
     verdict: OutputArtifact[GateVerdict],
@@ -41,6 +43,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
       examples: On its `eval` split candidate and last pushed version are scored.
       model: The candidate.
       evaluation: The Evaluator's metrics of the candidate.
+      model_check: Whether the candidate can be served; a failed check blocks the push.
       baseline: The last pushed version, if there is one.
       blessing: Written for the Pusher.
       verdict: `verdict.json`, for people and for `summary.json`, and `curves.json`, for plots.
@@ -57,6 +60,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
         examples=split_pattern(examples.uri, "eval"),
         model=serving_dir(model.uri),
         evaluation=evaluation.uri,
+        model_check=read_json(model_check.uri, "model_check.json"),
         pushed=read_json(baseline.uri, "baseline.json"),
     )
     write_json(verdict.uri, "verdict.json", {**found, "candidate": model.uri})

@@ -16,6 +16,10 @@ _WIDTH = 64
 """Draws at once: a user's counts are then a few cache lines."""
 
 
+_BLOCK = 256
+"""Users whose weights float32 adds up."""
+
+
 class UserBootstrap:
     """Draws users with replacement; all rows of a user count as often as the user is drawn.
 
@@ -60,13 +64,22 @@ class UserBootstrap:
         number = len(self._counts[0])
         present = np.flatnonzero(np.bincount(user, minlength=number))
         by_user = np.stack([np.bincount(user, c, minlength=number)[present] for c in columns.T])
-        # Half the memory to go through; only the rows as they are need all digits.
-        rough = by_user.astype(np.float32)
+        # In blocks, so that float32 adds up few numbers; and no BLAS, whose threads cost more here
+        # than they do, most of all on a machine that has other work.
+        columns_of = np.tile(present, len(by_user))
+        starts = np.arange(0, len(present), _BLOCK)
+        starts = (starts + len(present) * np.arange(len(by_user))[:, None]).ravel()
+        starts = np.r_[starts, by_user.size]
+        blocks = csr_matrix(
+            (by_user.astype(np.float32).ravel(), columns_of, starts),
+            shape=(len(starts) - 1, number),
+        )
         drawn = [
-            rough @ (counts if len(present) == number else counts[present])
+            (blocks @ counts).reshape(len(by_user), -1, counts.shape[1]).sum(1, dtype=np.float64)
             for counts in self._counts
         ]
-        found = np.concatenate(drawn, axis=1).astype(np.float64)
+        found = np.concatenate(drawn, axis=1)
+        # The rows as they are keep all digits.
         found[:, 0] = by_user.sum(axis=1)
         return found
 

@@ -16,12 +16,19 @@ from tfx_pipeline.gate.pushed import PushedVersion, score_pushed
 from tfx_pipeline.gate.same_evaluation import check_same_evaluation
 from tfx_pipeline.gate.verdict import VERDICT_FORMAT, judge
 from tfx_pipeline.inputs import request_columns
+from tfx_pipeline.model_check.problem import failures as failures_of_check
 from tfx_pipeline.scoring import EvaluationRows, read_rows, score
 from transforms.examples import REQUEST
 
 
 def judge_model(
-    config: Config, *, examples: str, model: str, evaluation: str, pushed: Mapping[str, Any]
+    config: Config,
+    *,
+    examples: str,
+    model: str,
+    evaluation: str,
+    model_check: Mapping[str, Any],
+    pushed: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Judges a candidate on the evaluation rows.
 
@@ -30,6 +37,7 @@ def judge_model(
       examples: Glob of the rows, gzipped TFRecords.
       model: The candidate's SavedModel.
       evaluation: Folder of the Evaluator's metrics of it.
+      model_check: What ModelCheck found of it, `model_check.json`.
       pushed: `version` and `path` of the last pushed version, or nulls.
 
     Returns:
@@ -61,7 +69,7 @@ def judge_model(
         if found := measured.get((cell.task, cell.scenario)):
             describe(cell, found)
     failures, not_judged = judge(cells, measured, config.gate, version)
-    failures = last.failures + failures
+    failures = failures_of_check(model_check) + last.failures + failures
     verdict = {
         "format": VERDICT_FORMAT,
         "blessed": not failures,
