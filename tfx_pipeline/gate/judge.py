@@ -14,7 +14,7 @@ from tfx_pipeline.config.gate import KINDS_OF_THRESHOLDS, Thresholds
 from tfx_pipeline.gate.estimate import Estimate
 from transforms.task_labels import LabelKind
 
-_SHARE_OF_CHANGES = 0.9
+_SHARE_OF_CHANGES = 0.95
 """Of the chance to err, where there are other criteria too."""
 
 Kind = Literal["floor", "ceiling", "band", "change"]
