@@ -138,7 +138,7 @@ class GateConfig(Thresholds):
     min_negatives: int | None = _default("min_negatives", 50)
     max_noise: float | None = _default("max_noise", 0.05)
     auc_floor: _Unit | None = _default("auc_floor", 0.5)
-    max_auc_drop: _Unit | None = _default("max_auc_drop", 0.002)
+    max_auc_drop: _Unit | None = _default("max_auc_drop", 0.005)
     max_loss_rise: _NotNegative | None = _default("max_loss_rise", 0.05)
     rules: list[GateRule] = Field(
         default_factory=list,

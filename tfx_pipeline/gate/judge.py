@@ -31,6 +31,7 @@ class Criterion:
       kind: Of the threshold.
       threshold: What the metric must not pass; of a change the baseline's value with the tolerance.
       excess: How far beyond the threshold it is; a breach where it is above 0.
+      worse: The same without the tolerance: how much worse it is than the baseline.
       most_noise: The noise up to which it is judged, in the metric's unit.
       value: The candidate's.
       baseline: The last pushed version's, of a change.
@@ -42,6 +43,7 @@ class Criterion:
     kind: Kind
     threshold: float
     excess: Estimate
+    worse: Estimate
     most_noise: float
     value: float
     baseline: float | None = None
@@ -83,12 +85,19 @@ def criteria(
     }
 
     def criterion(
-        metric: str, breach: Kind, threshold: float, excess: Estimate, old: float | None = None
+        metric: str,
+        breach: Kind,
+        threshold: float,
+        excess: Estimate,
+        worse: Estimate | None = None,
+        old: float | None = None,
     ) -> Criterion:
         noise = thresholds.max_noise if thresholds.max_noise is not None else math.inf
         noise *= 1 if metric in ("auc", "gauc") else abs(threshold)
         value = float(candidate[metric].draws[0])
-        return Criterion(*cell, metric, breach, threshold, excess, noise, value, old)
+        return Criterion(
+            *cell, metric, breach, threshold, excess, worse or excess, noise, value, old
+        )
 
     def at_least(metric: str, breach: Kind, least: float) -> Criterion:
         now = candidate[metric]
@@ -125,18 +134,26 @@ def criteria(
         limit = Estimate(
             (1 + sign * times * tolerance) * old.draws + sign * less * tolerance, old.degrees
         )
-        excess = now.minus(limit) if sign > 0 else limit.minus(now)
-        yield criterion(metric, "change", float(limit.draws[0]), excess, float(old.draws[0]))
+        excess, worse = (
+            now.minus(other) if sign > 0 else other.minus(now) for other in (limit, old)
+        )
+        before = float(old.draws[0])
+        yield criterion(metric, "change", float(limit.draws[0]), excess, worse, before)
 
 
 def decide(criteria: Sequence[Criterion], confidence: float) -> list[Decision]:
     """Tells breaches from noise.
 
-    Each is a one-sided t test of "the true excess is 0 or less"; Holm's procedure keeps the chance
-    that any of those that hold is said to fail below 1 - confidence, however they depend on each
-    other. Changes get most of that chance: floors and the like are seldom near, and can do with
-    less. A criterion that does not fail is open where the noise is above what it is judged up to,
-    unless it keeps clear of its threshold by more than the noise.
+    A criterion fails where two one-sided t tests say so. The one, of "it is no worse", that is at
+    least its floor, or as good as the baseline, is part of Holm's procedure over all criteria: the
+    chance that a candidate of which all of these hold is said to fail in any is below
+    1 - confidence, however they depend on each other. Changes get most of that chance: floors and
+    the like are seldom near, and can do with less. The other test, of "it is worse by no more than
+    the tolerance", is the criterion's own, at the same confidence: with Holm's level here too, a
+    tolerance that retraining needs in large cells would hide in small ones what they can tell.
+
+    A criterion that does not fail is open where the noise is above what it is judged up to, unless
+    it keeps clear of its threshold by more than the noise.
 
     Args:
       criteria: All that are tested, of all cells.
@@ -155,9 +172,10 @@ def decide(criteria: Sequence[Criterion], confidence: float) -> list[Decision]:
         family = [i for i, is_change in enumerate(changes) if is_change == are_changes]
         share = shares[are_changes] if len(set(changes)) == 2 else 1
         level = share * (1 - confidence)
-        fails = holm(np.array([_p_value(criteria[i].excess) for i in family]), level)
-        for i, failed in zip(family, fails, strict=True):
-            decisions[i] = _decision(criteria[i], bool(failed), level / len(family))
+        worse = holm(np.array([_p_value(criteria[i].worse) for i in family]), level)
+        for i, is_worse in zip(family, worse, strict=True):
+            failed = bool(is_worse) and _p_value(criteria[i].excess) <= 1 - confidence
+            decisions[i] = _decision(criteria[i], failed, level / len(family))
     return [decisions[i] for i in range(len(criteria))]
 
 

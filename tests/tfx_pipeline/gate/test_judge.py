@@ -21,8 +21,9 @@ def estimate(value: float, error: float = 0.0, degrees: float = 1e6, seed: int =
     return Estimate(np.r_[value, value + error * noise], degrees)
 
 
-def criterion(excess: Estimate, most_noise: float = 0.05, kind: str = "change") -> Criterion:
-    return Criterion(*CELL, "auc", kind, 0.5, excess, most_noise, 0.6)
+def criterion(excess: Estimate, kind: str = "change", tolerance: float = 0.0) -> Criterion:
+    worse = Estimate(excess.draws + tolerance, excess.degrees)
+    return Criterion(*CELL, "auc", kind, 0.5, excess, worse, 0.05, 0.6)
 
 
 def held(kind: str, thresholds: Thresholds, **values: tuple[float, float]) -> list[Criterion]:
@@ -61,6 +62,9 @@ def test_a_threshold_says_what_must_not_be_passed(
     assert found.threshold == pytest.approx(limit)
     assert found.excess.value == pytest.approx(excess)
     assert found.baseline == (pair[1] if found.kind == "change" else None)
+    assert found.worse.value == pytest.approx(
+        abs(pair[0] - pair[1]) * (-1 if excess < -0.02 else 1) if found.baseline else excess
+    )
     # The other model's noise is in a change too; here both are drawn apart.
     error = found.excess.standard_error
     assert error > 0.012 if found.kind == "change" else error == pytest.approx(0.01)
@@ -104,6 +108,22 @@ def test_a_breach_counts_beyond_the_noise_of_all(value: float, error: float, out
     assert decisions[-1].noise == pytest.approx(2.807 * error, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("worse", "error", "outcome"),
+    [
+        (0.024, 0.005, "fails"),  # worse beyond the noise of 20, and by more than .01 + 1.645 se
+        (0.024, 0.010, "holds"),  # worse, within the noise of 20
+        (0.017, 0.005, "holds"),  # worse beyond the noise, but not surely by more than .01
+    ],
+)
+def test_a_tolerance_is_tested_at_the_level_of_one(
+    worse: float, error: float, outcome: str
+) -> None:
+    others = [criterion(estimate(-0.1, 0.001)) for _ in range(19)]
+    one = criterion(estimate(worse - 0.01, error), tolerance=0.01)
+    assert decide([*others, one], 0.95)[-1].outcome == outcome
+
+
 def test_few_users_need_more() -> None:
     excess = estimate(0.03, 0.01, degrees=3)
     assert decide([criterion(estimate(0.03, 0.01))], 0.95)[0].outcome == "fails"
@@ -118,10 +138,10 @@ def test_noise_that_is_not_known_leaves_it_open() -> None:
     assert outcomes == ["open", "open"]
 
 
-def test_changes_get_nine_tenths_of_the_chance_to_err() -> None:
+def test_changes_get_most_of_the_chance_to_err() -> None:
     floor = criterion(estimate(-1, 1.0), kind="floor")
     both = decide([criterion(estimate(-1, 1.0)), floor], 0.9)
-    assert [d.noise for d in both] == pytest.approx([1.3408, 2.3263], abs=1e-3)  # .09 and .01
+    assert [d.noise for d in both] == pytest.approx([1.3106, 2.5758], abs=1e-3)  # .095 and .005
     assert decide([floor], 0.9)[0].noise == pytest.approx(1.2816, abs=1e-3)
 
 
