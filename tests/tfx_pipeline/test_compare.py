@@ -12,7 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from keras_models import metrics
-from tfx_pipeline.cli import _print_comparison, app
+from tfx_pipeline.cli import app
+from tfx_pipeline.cli.compare import print_comparison
 from tfx_pipeline.compare import Run, compare_runs
 from tfx_pipeline.comparison_page import write_comparison
 from tfx_pipeline.config import load_config
@@ -113,7 +114,7 @@ def test_the_table_and_the_page(tmp_path: Path) -> None:
     found = compare_runs([make_run("poor", 3.0, 1), make_run("a<b>", 0.1, 2)])
     console = Console(width=80, highlight=False)
     with console.capture() as capture:
-        _print_comparison(console, found)
+        print_comparison(console, found)
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     row = next(line.split() for line in lines if line.startswith("click"))

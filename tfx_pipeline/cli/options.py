@@ -1,0 +1,28 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file (YAML).")]
+Workdir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for everything the run writes.", show_default="runs/<name of the config>"
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Changes a key of the config, for example [bold]--set training.epochs=3[/bold]. "
+        "May be repeated.",
+    ),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Shows what TensorFlow, TFX and Beam print.")
+]
