@@ -15,15 +15,17 @@ import gate_errors  # noqa: E402
 
 CELL = ("click", "nearby")
 GATES = [GateConfig(), GateConfig(max_auc_drop=0)]
+QUICK = [gate.model_copy(update={"draws": 100}) for gate in GATES]
+"""A standard error of 100 draws is 7% off: coarse, and soon there."""
 
 
 def test_a_few_pairs() -> None:
     """Bounds that a gate with the rates below breaks once in thousands of seeds."""
     number = 6
-    for equal in gate_errors.trials(number, GATES, gate_errors.USUAL, seed=1):
+    for equal in gate_errors.trials(number, QUICK, gate_errors.USUAL, seed=1):
         assert sum(bool(trial.failed) for trial in equal) <= binom.ppf(0.9999, number, 0.05)
         assert all(not trial.left_open - {("follow", "topics")} for trial in equal)
-    (lost,) = gate_errors.trials(number, GATES[:1], gate_errors.USUAL, lost="click", seed=1)
+    (lost,) = gate_errors.trials(number, QUICK[:1], gate_errors.USUAL, lost="click", seed=1)
     named = sum(CELL in trial.failed for trial in lost)
     assert named >= binom.ppf(0.0001, number, 0.8)
     assert sum(len(trial.failed - {CELL, ("click", "*")}) for trial in lost) <= 3
