@@ -15,11 +15,12 @@ from tfx_pipeline.inputs import Inputs, find_inputs, log_schema, splits
 from transforms.enrich import SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
 from transforms.log_files import open_file
-from transforms.log_rows import LogFile, label_column, prepare_rows, unmatched_column
+from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema, column_problems, merge_problems
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 from transforms.readers import parse_block, read_blocks
+from transforms.row_reader import LogFile
 from transforms.tally import Tally
 
 _ROWS_PER_FILE = 25_000

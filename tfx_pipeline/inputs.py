@@ -9,9 +9,9 @@ from tfx_pipeline.config import Config
 from transforms.days import Splits
 from transforms.history import History
 from transforms.log_files import find_files, find_log_files, fingerprint
-from transforms.log_rows import LogFile
 from transforms.log_schema import LogSchema
 from transforms.problems import InputError, Problem
+from transforms.row_reader import LogFile
 
 
 def log_schema(config: Config) -> LogSchema:

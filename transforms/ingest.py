@@ -32,12 +32,13 @@ from transforms.dedupe import EVENT_BITS, duplicates
 from transforms.enrich import SideTable, text_column
 from transforms.examples import encode, feature_table, scenario_names
 from transforms.log_files import open_file
-from transforms.log_rows import LogFile, label_column, prepare_rows, unmatched_column
+from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema
 from transforms.past_behaviours import AddHistories
 from transforms.past_days import AddPastDays, PastDaysPlan
 from transforms.problems import InputError
 from transforms.readers import Block, parse_block, read_blocks
+from transforms.row_reader import LogFile
 from transforms.storage import from_ipc, read_file, renamed_into_place, to_ipc, write_file
 from transforms.tally import Tally, total
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from transforms.days import Splits
-from transforms.log_rows import LogFile
 from transforms.log_schema import LogSchema, column_problems, merge_problems, name_some
 from transforms.problems import Problem
+from transforms.row_reader import LogFile
 from transforms.tally import Tally
 
 _FEW_CELLS = 20

@@ -11,9 +11,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.days import Splits
-from transforms.log_rows import LogFile
 from transforms.problems import InputError, Problem
 from transforms.readers import file_format
+from transforms.row_reader import LogFile
 
 _DAY_PARTS = {"{YYYY}": "%Y", "{MM}": "%m", "{DD}": "%d"}
 _CHUNK = 8 << 20

@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
 from transforms.days import OUT_OF_RANGE, Splits, parse_days
 from transforms.dedupe import order_hashes, row_hashes
 from transforms.enrich import SideTable, join, number_column, text_column
 from transforms.labels import Expression
 from transforms.log_schema import LogSchema, column_problems
 from transforms.raw_rows import RawRows
-from transforms.readers import Format
-from transforms.tally import Example, Tally
+from transforms.row_reader import LogFile, Rejections, RowReader
+from transforms.tally import Tally
+from transforms.task_labels import Label
 
-REJECTED = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())]
-)
-"""Columns of the rows that could not be used."""
-
-_SHOWN_CHARACTERS = 200
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True)
-class LogFile:
-    """One file of the log.
-
-    Args:
-      index: Its position among all files of the log, by name.
-      path: Where it is.
-      format: Its format.
-      day: Day of its rows as an ordinal, where the path tells it.
-    """
-
-    index: int
-    path: str
-    format: Format
-    day: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +29,9 @@ class Prepared:
 
     Args:
       rows: Usable rows: `file`, `row`, `day`, `key_hash`, `row_hash`, the event key and all
-        features as typed columns, `label:<task>`, `true:<task>`, `unmatched:<table>`.
-      rejected: The rest of those in range, as in `REJECTED`.
+        features as typed columns, `label:<task>`, `true:<task>`, `unmatched:<table>`; and what the
+        labels that wait for outcomes will read.
+      rejected: The rest of those in range, as in `row_reader.REJECTED`.
       tally: Counts of what was read, out of range, rejected.
     """
 
@@ -65,6 +43,20 @@ class Prepared:
 def label_column(task: str) -> str:
     """Name, among typed columns, of a task's label."""
     return f"label:{task}"
+
+
+def known_column(task: str) -> str:
+    """Name, among typed columns, of a task's label as it was known when the day was over.
+
+    Only labels that wait for outcomes have one: later days may know of that much.
+    """
+    return f"known:{task}"
+
+
+def known_labels(rows: pa.Table, task: str) -> pa.ChunkedArray:
+    """A task's labels as later days may know them, [B]."""
+    known = known_column(task)
+    return rows.column(known if known in rows.column_names else label_column(task))
 
 
 def true_column(task: str) -> str:
@@ -99,7 +91,7 @@ def prepare_rows(
     tally = Tally()
     tally.count("read", file.path, rows=raw.table.num_rows + len(raw.broken))
     tally.columns[file.path] = set(raw.table.column_names)
-    rejections = _Rejections(file, tally)
+    rejections = Rejections(file, tally)
     for broken in raw.broken:
         rejections.add(broken.row, broken.reason, broken.raw)
     # A JSON Lines file may leave out what is missing; whether a column is nowhere in the file
@@ -125,6 +117,7 @@ def prepare_rows(
         typed |= joined
         typed[unmatched_column(name)] = pa.array(unmatched)
     work.complete(typed)
+    work.check_clock(typed, days[needed])
     work.add_labels(typed)
     rejections.add_all(work)
 
@@ -148,70 +141,43 @@ def _output_columns(schema: LogSchema) -> list[str]:
             *schema.request,
         )
     )
-    times = () if schema.history is None else (schema.event_time,)
+    numbers = dict.fromkeys(schema.numeric)
+    if schema.history is not None:
+        numbers[schema.event_time] = None
+    if schema.outcomes is not None:
+        texts |= dict.fromkeys(schema.outcomes.key)
+        numbers[schema.event_time] = None
+    for label in schema.late_labels.values():
+        for expression in label.expressions:
+            texts |= dict.fromkeys(sorted(expression.text_columns))
+            read = expression.columns - expression.text_columns - schema.outcome_columns
+            numbers |= dict.fromkeys(sorted(read))
     return [
         *("file", "row", "day", "key_hash", "row_hash"),
         *map(text_column, texts),
-        *map(number_column, dict.fromkeys((*schema.numeric, *times))),
-        *map(label_column, schema.labels),
+        *map(number_column, numbers),
+        *(label_column(task) for task in schema.labels if task not in schema.late_labels),
         *map(true_column, schema.true_probabilities),
         *map(unmatched_column, schema.table_keys),
     ]
 
 
-@dataclass
-class _Rejections:
-    """Rows that cannot be used, as they are found."""
-
-    file: LogFile
-    tally: Tally
-    rows: list[tuple[str, int, str, str]] = field(default_factory=list)
-
-    def add(self, row: int, reason: str, raw: str) -> None:
-        self.rows.append((self.file.path, row, reason, raw))
-        example = Example(self.file.index, row, raw[:_SHOWN_CHARACTERS])
-        self.tally.count("rejected", reason, rows=1, example=example)
-
-    def add_all(self, work: _Work) -> None:
-        found = np.flatnonzero(work.reasons)
-        texts = show_rows(work.raw.table.take(pa.array(found)))
-        for i, text in zip(found, texts, strict=True):
-            self.add(int(work.raw.numbers[i]), work.reason_texts[work.reasons[i]], text)
-
-    def table(self) -> pa.Table:
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(REJECTED)
-        arrays = [pa.array(c, t) for c, t in zip(columns, REJECTED.types, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=REJECTED)
-
-
-class _Work:
+class _Work(RowReader):
     """Rows of one file on their way to typed columns."""
 
     def __init__(self, raw: RawRows, file: LogFile, schema: LogSchema, tally: Tally):
-        self.raw = raw
-        self.file = file
+        super().__init__(raw, file, tally)
         self.schema = schema
-        self.tally = tally
-        self.size = raw.table.num_rows
-        self.reasons = np.zeros(self.size, np.int32)
-        self.reason_texts = [""]
-
-    def reject(self, rows: np.ndarray, reason: str) -> None:
-        """Rejects rows, unless they already are."""
-        rows = rows & (self.reasons == 0)
-        if rows.any():
-            self.reasons[rows] = len(self.reason_texts)
-            self.reason_texts.append(reason)
 
     def days(self) -> np.ndarray:
         """Ordinals of the days, int32 [B], 0 where a row is rejected for having none."""
         column = self.schema.day_column
         if column is None:
             return np.full(self.size, self.file.day, np.int32)
-        texts = self._read(column, "text")
+        texts = self.text(column)
         days, bad = parse_days(texts, self.schema.day_format)
         kind = f"a day in the format {self.schema.day_format}"
-        self._count_cells(column, kind, texts, bad)
+        self.count_cells(column, kind, texts, bad)
         self.reject(bad, f"`{column}` is not {kind}")
         self.reject(days == 0, f"`{column}` is missing")
         return days
@@ -222,10 +188,10 @@ class _Work:
         typed = {}
         for column in self.schema.text_columns:
             if column in names or column in self.schema.log_only:
-                typed[text_column(column)] = self._read(column, "text")
+                typed[text_column(column)] = self.text(column)
         for column in self.schema.number_columns:
             if column in names or column in self.schema.log_only:
-                typed[number_column(column)] = self._read(column, "a number")
+                typed[number_column(column)] = self.number(column)
         return typed
 
     def complete(self, typed: dict[str, pa.Array]) -> None:
@@ -237,19 +203,37 @@ class _Work:
         ):
             for column in columns:
                 typed.setdefault(name(column), pa.nulls(self.size, kind))
-        needed = (*schema.event_key, schema.user, schema.scenario, *schema.request)
-        required = [(c, text_column(c)) for c in needed]
-        for column, target in [*required, (schema.event_time, number_column(schema.event_time))]:
-            missing = typed[target].is_null().to_numpy(zero_copy_only=False)
-            self.reject(missing, f"`{column}` is missing")
+        joining = () if schema.outcomes is None else schema.outcomes.key
+        needed = (*schema.event_key, schema.user, schema.scenario, *schema.request, *joining)
+        for column in needed:
+            self.reject_missing(column, typed[text_column(column)])
+        self.reject_missing(schema.event_time, typed[number_column(schema.event_time)])
         for column in schema.numeric:
             values = typed[number_column(column)].to_numpy(zero_copy_only=False)
             self.reject(np.abs(values) > _MAX_FLOAT32, f"`{column}` is too large for a feature")
 
+    def check_clock(self, typed: Mapping[str, pa.Array], days: np.ndarray) -> None:
+        """Counts rows whose time is not of their day, and rejects those that are far off."""
+        clock = self.schema.clock
+        if clock is None:
+            return
+        column = self.schema.event_time
+        times = typed[number_column(column)].to_numpy(zero_copy_only=False)
+        distance = np.where(self.reasons == 0, clock.distance(times, days), 0)
+        far = distance > clock.ticks(clock.max_skew)
+        self.tally.count("clock", "skewed", rows=int(((distance > 0) & ~far).sum()))
+        self.tally.count("clock", "other_day", rows=int(far.sum()))
+        if clock.reject:
+            teller = self.schema.day_column
+            other = "the file's name" if teller is None else f"`{teller}`"
+            self.reject(far, f"`{column}` is of another day than {other}")
+
     def add_labels(self, typed: dict[str, pa.Array]) -> None:
-        """Adds every task's label and true probability."""
+        """Adds labels, but those that wait for outcomes, and true probabilities."""
         for task, label in self.schema.labels.items():
-            values, faults = label.read(lambda expression: _evaluate(expression, typed))
+            if task in self.schema.late_labels:
+                continue
+            values, faults = read_label(label, typed)
             for rows, reason in faults:
                 self.reject(rows, f"the label of `{task}` {reason}")
             typed[label_column(task)] = values
@@ -260,35 +244,17 @@ class _Work:
             self.reject(outside, f"`{column}` is not a probability")
             typed[true_column(task)] = values
 
-    def _read(self, column: str, kind: str) -> pa.Array:
-        read = to_text if kind == "text" else to_number
-        if column not in self.raw.table.column_names:
-            return pa.nulls(self.size, pa.string() if kind == "text" else pa.float64())
-        cells = self.raw.table.column(column)
-        if is_scalar(cells.type):
-            values, bad = read(cells)
-        else:
-            values = pa.nulls(self.size, pa.string() if kind == "text" else pa.float64())
-            bad = cells.is_valid().to_numpy()
-        if column in self.raw.nested:
-            nested = self.raw.nested[column]
-            bad = nested if bad is None else bad | nested
-        self._count_cells(column, kind, cells, bad)
-        if bad is not None:
-            self.reject(bad, f"`{column}` is not {kind}")
-        return values
 
-    def _count_cells(
-        self, column: str, kind: str, cells: pa.Array | pa.ChunkedArray, bad: np.ndarray | None
-    ) -> None:
-        """Counts cells and bad cells of a column of the file, to tell when all are bad."""
-        what = (self.file.path, column, kind)
-        self.tally.count("cells", *what, rows=len(cells) - cells.null_count)
-        if bad is not None and bad.any():
-            first = int(np.flatnonzero(bad)[0])
-            shown = show_cell(cells, first)[:_SHOWN_CHARACTERS]
-            example = Example(self.file.index, int(self.raw.numbers[first]), shown)
-            self.tally.count("bad_cells", *what, rows=int(bad.sum()), example=example)
+def read_label(
+    label: Label, typed: Mapping[str, pa.Array]
+) -> tuple[pa.Array, list[tuple[np.ndarray, str]]]:
+    """The label of every row, as `Label.read` gives it.
+
+    Args:
+      label: How it is read.
+      typed: Columns that it reads, by `text_column` and `number_column`, each [B].
+    """
+    return label.read(lambda expression: _evaluate(expression, typed))
 
 
 def _evaluate(expression: Expression, typed: Mapping[str, pa.Array]) -> pa.Array:

@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from transforms.clock import Clock
 from transforms.history import PREFIX as HISTORY_PREFIX
 from transforms.history import History
 from transforms.labels import Expression
+from transforms.outcomes import Outcomes
 from transforms.problems import Problem
 from transforms.statistics import PREFIX, Statistic
 from transforms.task_labels import Label
@@ -41,6 +43,8 @@ class LogSchema:
       statistics: Past-days statistics, by categorical features and the scenario.
       history: What is kept of users' behaviours: categorical features, the scenario and labels.
       request: Columns that together identify a request; none where no task ranks within requests.
+      clock: How event times are read. None where they are only compared.
+      outcomes: What arrives in a log of its own.
     """
 
     categorical: tuple[str, ...]
@@ -58,6 +62,8 @@ class LogSchema:
     statistics: tuple[Statistic, ...] = ()
     history: History | None = None
     request: tuple[str, ...] = ()
+    clock: Clock | None = None
+    outcomes: Outcomes | None = None
 
     @cached_property
     def text_columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -71,6 +77,8 @@ class LogSchema:
             uses.append((self.day_column, "data.day.column"))
         uses += [(column, "features.statistics") for s in self.statistics for column in s.by]
         uses += [(key, f"data.tables.{table}.key") for table, key in self.table_keys.items()]
+        if self.outcomes is not None:
+            uses += [(column, "data.outcomes.key") for column in self.outcomes.key]
         for key, expression in self._expressions():
             uses += [(column, key) for column in sorted(expression.text_columns)]
         return _grouped(uses)
@@ -81,8 +89,8 @@ class LogSchema:
         uses = [(column, "features.numeric") for column in self.numeric]
         uses.append((self.event_time, "data.event_time"))
         for key, expression in self._expressions():
-            columns = sorted(expression.columns - expression.text_columns)
-            uses += [(column, key) for column in columns]
+            columns = expression.columns - expression.text_columns - self.outcome_columns
+            uses += [(column, key) for column in sorted(columns)]
         for task, column in self.true_probabilities.items():
             uses.append((column, f"tasks.{task}.true_probability"))
         return _grouped(uses)
@@ -97,19 +105,33 @@ class LogSchema:
     def log_only(self) -> frozenset[str]:
         """Columns that must stand in the log itself, not in a joined table."""
         day = () if self.day_column is None else (self.day_column,)
+        joining = () if self.outcomes is None else self.outcomes.key
         return frozenset(
             (
                 *(*self.event_key, self.event_time, self.user, *day),
-                *(*self.table_keys.values(), *self.request),
+                *(*self.table_keys.values(), *self.request, *joining),
             )
         )
+
+    @property
+    def outcome_columns(self) -> frozenset[str]:
+        """Columns that labels read of the outcomes, not of the log."""
+        return frozenset(() if self.outcomes is None else self.outcomes.names)
+
+    @cached_property
+    def late_labels(self) -> Mapping[str, Label]:
+        """Labels that are known only when the outcomes are joined."""
+        return {
+            task: label
+            for task, label in self.labels.items()
+            if any(e.columns & self.outcome_columns for e in label.expressions)
+        }
 
     def _expressions(self) -> Iterator[tuple[str, Expression]]:
         """Every task's expressions, each with the config key that holds it."""
         for task, label in self.labels.items():
-            yield f"tasks.{task}.label", label.expression
-            if label.space_expression is not None:
-                yield f"tasks.{task}.space", label.space_expression
+            keys = (f"tasks.{task}.label", f"tasks.{task}.space")
+            yield from zip(keys, label.expressions, strict=False)
 
     def problems(self) -> list[Problem]:
         """Contradictions among the uses, which no data could satisfy."""
@@ -133,6 +155,16 @@ class LogSchema:
                         "Rename the task.",
                     )
                 )
+        for column in sorted(self.outcome_columns & self.uses.keys()):
+            found.append(
+                Problem(
+                    f"data.outcomes.columns.{column}",
+                    f"a column that is read of the log, for {', '.join(self.uses[column])}",
+                    "a name of its own, which labels read as a number and nothing else does: what "
+                    "users did afterwards is no feature",
+                    "Rename it.",
+                )
+            )
         for column in (*self.categorical, *self.numeric, self.scenario, self.user):
             if column.startswith(RESERVED_PREFIXES):
                 found.append(
@@ -164,8 +196,16 @@ def column_problems(
     Returns:
       A problem for every column that is nowhere, or in several places.
     """
+    problems = [
+        Problem(
+            path,
+            f"column `{column}`",
+            "no column of that name, which data.outcomes makes",
+            "Rename it in data.outcomes.columns.",
+        )
+        for column in sorted(schema.outcome_columns.intersection(log_columns))
+    ]
     everywhere = [*log_columns, *(c for columns in table_columns.values() for c in columns)]
-    problems = []
     for column, uses in schema.uses.items():
         tables = [table for table, columns in table_columns.items() if column in columns]
         places = (["the log"] if column in log_columns else []) + [

@@ -25,7 +25,7 @@ from transforms.dedupe import key_hashes
 from transforms.enrich import number_column, text_column
 from transforms.feature_state import read_shard, write_behaviours
 from transforms.history import AGE, MISSING, PREFIX, History, windows
-from transforms.log_rows import label_column
+from transforms.log_rows import known_labels
 from transforms.past_days import PastDaysPlan
 from transforms.state_format import TIME, USER
 from transforms.storage import from_ipc, to_ipc
@@ -88,7 +88,7 @@ class _Behaviours(beam.DoFn):
             TIME: rows.column(number_column(history.time)),
             **{f"{PREFIX}{c}": rows.column(text_column(c)) for c in history.texts},
             **{
-                f"{PREFIX}{task}": rows.column(label_column(task)).cast(pa.float32())
+                f"{PREFIX}{task}": known_labels(rows, task).cast(pa.float32())
                 for task in history.labels
             },
             "day": rows.column("day"),

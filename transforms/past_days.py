@@ -25,7 +25,7 @@ from transforms.feature_state import FeatureState, read_shard, read_state, write
 from transforms.feature_state import write_shard as write_state_shard
 from transforms.history import History
 from transforms.keys import categorical_keys, joint_keys
-from transforms.log_rows import label_column
+from transforms.log_rows import known_labels
 from transforms.statistics import Statistic, past_sums
 from transforms.storage import from_ipc, to_ipc
 
@@ -321,7 +321,7 @@ def _counts(rows: pa.Table, tasks: Iterable[str]) -> pd.DataFrame:
         "count": np.ones(rows.num_rows, np.int64),
     }
     for task in tasks:
-        columns[f"positives:{task}"] = rows.column(label_column(task)).to_numpy()
+        columns[f"positives:{task}"] = known_labels(rows, task).to_numpy()
     return pd.DataFrame(columns)
 
 

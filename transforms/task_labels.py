@@ -54,6 +54,12 @@ class Label:
         return None if self.space is None else parse_expression(self.space)
 
     @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The label's, and that of the sample space where there is one."""
+        space = self.space_expression
+        return (self.expression,) if space is None else (self.expression, space)
+
+    @property
     def may_be_absent(self) -> bool:
         """Whether rows that are used may have no label."""
         return self.space is not None or self.kind == "regression"

@@ -10,8 +10,8 @@ from transforms.ingest_outcome import (
     too_many_rejected,
     unusable,
 )
-from transforms.log_rows import LogFile
 from transforms.problems import Problem
+from transforms.row_reader import LogFile
 from transforms.tally import Example, Tally
 
 _FILES = [LogFile(0, "a.csv", "csv"), LogFile(1, "b.csv", "csv")]

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transforms.clock import Clock
 from transforms.enrich import SideTable
-from transforms.log_rows import REJECTED, LogFile, prepare_rows
+from transforms.log_rows import prepare_rows
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
+from transforms.row_reader import REJECTED, LogFile
 from transforms.tally import Tally
 from transforms.task_labels import Label
 
@@ -241,3 +243,18 @@ def test_no_row_gets_lost_under_broken_bytes(schema, splits, tables, breaks, pat
     assert sum(tally.of("read").values()) == len(broken) - blank
     assert sum(tally.of("rejected").values()) == rejected
     assert kept + rejected + sum(tally.of("out_of_range").values()) == len(broken) - blank
+
+
+@pytest.mark.parametrize(("reject", "rejected"), [(True, 1), (False, 0)])
+def test_rows_of_another_day_by_their_time(schema, splits, tables, reject, rejected):
+    clock = Clock("s", "UTC", datetime.timedelta(seconds=60), reject)
+    schema = dataclasses.replace(schema, clock=clock)
+    midnight = int(datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc).timestamp())
+    times = (midnight, midnight - 60, midnight - 61)
+    lines = [_GOOD.replace("u1,5,", f"u1,{time},") for time in times]
+    done = _prepare(lines, schema, splits, tables)
+    assert done.tally.of("clock") == {"skewed": 1, "other_day": 1}
+    assert done.tally.of("rejected") == (
+        {"`time` is of another day than `date`": 1} if reject else {}
+    )
+    assert done.rows.num_rows == 3 - rejected

@@ -1,0 +1,46 @@
+"""Event times against the days of their rows."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+
+from transforms.clock import Clock
+
+_DAY = datetime.date(2024, 3, 10).toordinal()
+
+
+def _clock(unit="s", time_zone="UTC"):
+    return Clock(unit, time_zone, datetime.timedelta(minutes=5), True)
+
+
+def _at(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+def test_distance_from_the_day():
+    times = [
+        _at("2024-03-09T23:59:58+00:00"),
+        _at("2024-03-10T00:00:00+00:00"),
+        _at("2024-03-10T23:59:59+00:00"),
+        _at("2024-03-11T00:00:00+00:00"),
+        _at("2024-03-11T00:00:09+00:00"),
+    ]
+    days = np.full(5, _DAY)
+    assert _clock().distance(np.array(times), days).tolist() == [2, 0, 0, 1, 10]
+
+
+def test_units_and_time_zones():
+    time = np.array([_at("2024-03-10T00:00:01+08:00")])
+    clock = _clock("ms", "Asia/Shanghai")
+    assert clock.distance(time * 1000, np.array([_DAY])).tolist() == [0]
+    assert clock.distance(time * 1000, np.array([_DAY - 1])).tolist() == [1001]
+    assert clock.ticks(clock.max_skew) == 300_000
+
+
+def test_a_day_of_23_hours():
+    last = np.array([_at("2024-03-10T23:59:59-04:00")])  # clocks went forward that morning
+    clock = _clock(time_zone="America/New_York")
+    assert clock.distance(last, np.array([_DAY])).tolist() == [0]
+    assert clock.distance(last + 1, np.array([_DAY])).tolist() == [1]
