@@ -111,7 +111,7 @@ def test_other_rows_are_refused_with_what_differs(change: str) -> None:
 
 
 def test_the_table_and_the_page(tmp_path: Path) -> None:
-    found = compare_runs([make_run("poor", 3.0, 1), make_run("a<b>", 0.1, 2)])
+    found = compare_runs([make_run("poor", 3.0, 1), make_run("a<b>", 2.5, 2)])
     console = Console(width=80, highlight=False)
     with console.capture() as capture:
         print_comparison(console, found)
@@ -123,6 +123,11 @@ def test_the_table_and_the_page(tmp_path: Path) -> None:
         *("click", "all", f"{figure.values[0]:.4f}", f"{figure.values[1]:.4f}"),
         f"{figure.differences[0].value:+.4f}",
     ]
+    # A difference that leaves out 0 has a star where there are no colours.
+    starred = [line.split()[:2] for line in lines if line.rstrip().endswith("*")]
+    clear = [figure for figure in found.figures if figure.differences[0].clear]
+    names = [[f.task, "all" if f.scenario == "*" else f.scenario] for f in clear]
+    assert starred == names and 0 < len(names) < len(found.figures)
     write_comparison(found, tmp_path / "compare.html")
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<svg") == 2 * 4 and "a&lt;b&gt;" in page and "a<b>" not in page

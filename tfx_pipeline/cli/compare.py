@@ -30,7 +30,8 @@ def compare(
     """Compare the newest models of several runs, cell by cell, on the same rows.
 
     Blessed or not. Prints AUC and GAUC of every task and scenario with the paired difference to
-    RUN_A and its 95% interval, bold where that leaves out 0, and draws them on a page of its own.
+    RUN_A and its 95% interval, starred where that leaves out 0, and draws them on a page of its
+    own.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tfx_pipeline.progress import quiet
@@ -88,7 +89,7 @@ def print_comparison(console: Console, found: Any) -> None:
         console.print(f"not in all runs, and left out: {escape(', '.join(found.left_out))}")
     console.print(
         f"{found.rows:,} evaluation rows of {found.users:,} users; differences to {escape(first)}, "
-        "paired, each interval for itself"
+        "paired, each interval for itself; * leaves out 0, – cannot be told"
     )
 
 
@@ -97,5 +98,6 @@ def _difference(difference: Any, more_is_better: bool) -> str:
         return "–"
     text = f"{difference.value:+.4f} ({difference.low:+.3f} {difference.high:+.3f})"
     if not difference.clear:
-        return text
-    return f"[bold {'green' if (difference.value > 0) == more_is_better else 'red'}]{text}[/]"
+        return f"{text} "
+    # The star is for where there are no colours, and for ends that round to 0.
+    return f"[bold {'green' if (difference.value > 0) == more_is_better else 'red'}]{text}*[/]"

@@ -79,6 +79,7 @@ def estimates(
     """
     user, label = bootstrap.user[rows], labels[rows]
     output = outputs[rows].astype(np.float64)
+    own_degrees = {}
     if kind in ("binary", "ranking"):
         positive = label > 0
         found = {
@@ -86,6 +87,9 @@ def estimates(
             "gauc": bootstrap.gauc(user, positive, output),
         }
         degrees = min(_effective(user[positive]), _effective(user[~positive])) - 1
+        # GAUC is a mean over the users who have both, who may be a few of them.
+        both = _both_classes(user, positive)
+        own_degrees["gauc"] = _effective(user[both]) - 1
         if kind == "binary":
             found |= _of_probabilities(bootstrap, user, positive, output)
         else:
@@ -100,7 +104,7 @@ def estimates(
         right = output.argmax(axis=1) == label
         found = _means(bootstrap, user, {"logloss": loss, "accuracy": right})
         degrees = _effective(user) - 1
-    return {name: Estimate(draws, degrees) for name, draws in found.items()}
+    return {name: Estimate(draws, own_degrees.get(name, degrees)) for name, draws in found.items()}
 
 
 def _of_probabilities(
@@ -142,6 +146,13 @@ def _ndcg(
     # A request is one user's.
     owner = user[first[np.searchsorted(names, judged)]]
     return _means(bootstrap, owner, {"ndcg": each})["ndcg"]
+
+
+def _both_classes(user: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Whether a row's user has positives and negatives, bool [B]."""
+    number = np.bincount(user)
+    positives = np.bincount(user[positive], minlength=len(number))
+    return ((0 < positives) & (positives < number))[user]
 
 
 def _effective(user: np.ndarray) -> float:

@@ -119,6 +119,7 @@ def explain(run: Judged) -> Iterator[RenderableType]:
     outcome = "[green]blessed[/green]" if verdict["blessed"] else "[red]not blessed[/red]"
     yield f"run {run.number} of {run.started:%Y-%m-%d %H:%M:%S}: {outcome}"
     yield _versions(run, verdict)
+    yield _cells(verdict)
     numbers = [f for f in failures if f["kind"] not in _HIDDEN and f["threshold"] is not None]
     if numbers:
         yield ""
@@ -158,6 +159,14 @@ def _versions(run: Judged, verdict: Mapping[str, Any]) -> str:
     confidence = verdict.get("confidence")
     level = f", confidence {confidence:g}" if confidence else ""
     return f"The candidate {candidate}; {against}{level}."
+
+
+def _cells(verdict: Mapping[str, Any]) -> str:
+    """How many cells the verdict rests on."""
+    cells = {(cell["task"], cell["scenario"]) for cell in verdict["metrics"]}
+    judged = cells - {(entry["task"], entry["scenario"]) for entry in verdict["not_judged"]}
+    failed = judged & {(failure["task"], failure["scenario"]) for failure in verdict["failures"]}
+    return f"Of {len(cells)} cells {len(judged)} were judged, of which {len(failed)} failed."
 
 
 def _failed_cells(

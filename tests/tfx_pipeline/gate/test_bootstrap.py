@@ -117,6 +117,17 @@ def test_one_user_tells_no_noise() -> None:
     assert found["auc"].standard_error == np.inf and found["auc"].interval() is None
 
 
+def test_gauc_is_as_certain_as_the_users_who_have_both_classes() -> None:
+    """100 users like nothing, 100 everything; one has 4 rows of both, one 2."""
+    users = np.r_[np.arange(200), [200] * 4, [201] * 2]
+    labels = np.r_[np.zeros(100), np.ones(100), [0, 1, 0, 1, 0, 1]]
+    scores = np.linspace(0, 1, len(users))
+    found = estimates("binary", UserBootstrap(users, DRAWS), np.arange(206), labels, scores)
+    assert found["gauc"].degrees == pytest.approx((4 + 2) ** 2 / (4**2 + 2**2) - 1)
+    # Positives and negatives are alike: 100 users with one, one with two, one with one.
+    assert found["auc"].degrees == pytest.approx(103**2 / (100 + 2**2 + 1) - 1)
+
+
 def test_the_standard_error_is_the_spread_over_fresh_logs() -> None:
     """Users who differ make a log's AUC less certain than its rows; the bootstrap knows it."""
     rng = np.random.default_rng(0)

@@ -120,6 +120,7 @@ def test_the_newest_is_explained(workdir: Path) -> None:
     for part in (
         "run 4 of 2024-11-24 10:00:00: not blessed",
         "The candidate lies in /work/pipeline/Trainer/model/7; compared with version 1732271045",
+        "Of 1 cells 1 were judged, of which 1 failed.",
         "click search AUC 0.6100 0.6400 0.6500 -0.0500 -0.0300",
         "change AUC of click in search fell from 0.6500",
         "not comparable the last pushed version also reads gone",
@@ -141,7 +142,10 @@ def test_a_blessed_run_ends_with_0(workdir: Path) -> None:
     status, text = invoke(str(workdir), "--run", "1")
     assert status == 0
     flat = " ".join(text.split())
-    assert "blessed The candidate is version 1732271045; compared with no version." in flat
+    assert (
+        "blessed The candidate is version 1732271045; compared with no version. Of 1 cells 1"
+        in flat
+    )
 
 
 def test_a_run_without_a_verdict_says_so(workdir: Path) -> None:
