@@ -6,6 +6,7 @@ from keras_models.embeddings.dynamic_table import DynamicTable
 from keras_models.embeddings.export import ExportedEmbedding, ExportedTable
 from keras_models.embeddings.optimizers import Adagrad, LazyAdam, RowWiseAdagrad
 from keras_models.embeddings.policy import (
+    CountUpdates,
     DecayedCount,
     ExpireAfter,
     FieldQuotas,
@@ -15,9 +16,11 @@ from keras_models.embeddings.policy import (
 )
 from keras_models.embeddings.reading import Embedded
 from keras_models.embeddings.stored_rows import RowFormat
+from keras_models.embeddings.sync_state import SyncState
 
 __all__ = [
     "Adagrad",
+    "CountUpdates",
     "DecayedCount",
     "DynamicEmbedding",
     "DynamicEmbeddingConfig",
@@ -33,4 +36,5 @@ __all__ = [
     "Policy",
     "RowFormat",
     "RowWiseAdagrad",
+    "SyncState",
 ]

@@ -11,6 +11,7 @@ from keras_models.embeddings.columns import Columns, HistoryColumns
 from keras_models.embeddings.config import DynamicEmbeddingConfig
 from keras_models.embeddings.dynamic_table import DynamicTable, TableLookup
 from keras_models.embeddings.reading import Embedded, read_tables
+from keras_models.embeddings.sync_state import SyncState
 
 EmbeddingLookup = tuple[TableLookup, ...]
 """What a training step read, by table; for `DynamicEmbedding.apply_gradients`."""
@@ -144,6 +145,10 @@ class DynamicEmbedding(keras.layers.Layer):
         counts = [table.statistics() for table in self.tables]
         sums = {name: sum(count[name] for count in counts) for name in counts[0]}
         return {"capacity": sum(table.capacity for table in self.tables), **sums}
+
+    def sync_states(self) -> list[SyncState]:
+        """What delta sync has to know of the rows that are served, by table."""
+        return [table.sync_state(self.config.serving_min_score) for table in self.tables]
 
     def hits_by_field(self) -> dict[str, int]:
         """Keys, by field, that read a row of their own while training, since it was made."""

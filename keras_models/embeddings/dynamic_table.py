@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from keras_models.embeddings.optimizers import Adagrad, RowOptimizer
 from keras_models.embeddings.policy import Moment, Policy, Reads, RowState
 from keras_models.embeddings.replicas import first_example, gather_batch, sum_over_replicas
 from keras_models.embeddings.sketch import CountMinSketch
+from keras_models.embeddings.sync_state import SyncState
 from keras_models.embeddings.variables import (
     gather,
     scatter_nd_update,
@@ -143,6 +145,9 @@ class DynamicTable(tf.Module):
         self._admissions = table_variable(tf.zeros([], tf.int64), "admissions")
         self._evictions = table_variable(tf.zeros([], tf.int64), "evictions")
         self._expirations = table_variable(tf.zeros([], tf.int64), "expirations")
+        if self.policy.sync is not None:
+            # Drawn once, at the cold start: whoever restores a checkpoint carries on its lineage.
+            self.lineage = table_variable(tf.constant(secrets.randbits(63), tf.int64), "lineage")
         self._score_weights = self._by_field(self.policy.score.weights, 1.0)
         if self.policy.quotas is not None:
             shares = self.policy.quotas.shares
@@ -310,6 +315,25 @@ class DynamicTable(tf.Module):
             live &= rows["score"] >= min_score * self._unit()
         return tf.where(live)[:, 0]
 
+    def sync_state(self, min_score: float = 0.0) -> SyncState:
+        """What delta sync has to know of the live rows; the policy has to have `sync`.
+
+        Args:
+          min_score: As for `live_slots`, in whose order they are.
+        """
+        live = self.live_slots(min_score)
+        rows = self._unpack(gather(self.row_state, live))
+        return SyncState(
+            fields=self.fields,
+            lineage=int(self.lineage),
+            day=int(tf.convert_to_tensor(self.day)),
+            keys=tf.gather(tf.reshape(self.keys, [-1]), live).numpy(),
+            updates=tf.cast(rows["updates"], tf.int32).numpy(),
+            born=tf.cast(rows["born"], tf.int32).numpy(),
+            # The column counts fields from 1.
+            field=tf.cast(rows["field"] - 1, tf.int32).numpy(),
+        )
+
     def shared_rows(self) -> tf.Tensor:
         """The rows of unadmitted keys: float32 [F, D]."""
         return gather(self.records, self._shared_slots())[:, : self.dim]
@@ -425,7 +449,7 @@ class DynamicTable(tf.Module):
                 tf.reshape(matrix, [-1]), position, tf.size(count)
             )
         fields = tf.zeros_like(count)
-        if self.policy.fields:
+        if self.policy.fields or self.policy.sync is not None:
             tiled = tf.range(tf.size(position, tf.int64)) % len(self.fields)
             # This op has no GPU kernel for int64.
             tiled = tf.cast(tiled, tf.int32)

@@ -18,7 +18,9 @@ class ExportedTable(tf.Module):
 
     Keys and rows are variables and never constants, so a SavedModel keeps them in its variables
     file (a graph is limited to 2 GB) and they are in memory once. Stock ops only: it loads in
-    `tf.saved_model.load`, in a TF1 Session and in TensorFlow Serving.
+    `tf.saved_model.load`, in a TF1 Session and in TensorFlow Serving. The graph does not know how
+    many keys there are, so that a delta can bring more: the variables' lengths are open, and the
+    fields' shared rows come first.
 
     Args:
       table: The trained table; its live keys and rows and its shared rows are copied.
@@ -44,11 +46,14 @@ class ExportedTable(tf.Module):
         self.num_keys = int(tf.size(keys))
         # A lookup table cannot be filled with nothing: without keys, 0 is found to be unknown.
         self.keys = tf.Variable(
-            keys if self.num_keys else tf.zeros([1], tf.int64), trainable=False, name="keys"
+            keys if self.num_keys else tf.zeros([1], tf.int64),
+            trainable=False,
+            shape=[None],
+            name="keys",
         )
-        self.rows = StoredRows(tf.concat([rows, table.shared_rows()], axis=0), row_format)
-        self._slot_of = tf.lookup.StaticHashTable(
-            _Positions(self.keys, first=0 if self.num_keys else -1), default_value=-1
+        self.rows = StoredRows(tf.concat([table.shared_rows(), rows], axis=0), row_format)
+        self._place_of = tf.lookup.StaticHashTable(
+            _Places(self.keys, self.rows, self.num_fields), default_value=-1
         )
 
     def lookup(self, keys: tf.Tensor, fields: Sequence[int] | None = None) -> tf.Tensor:
@@ -61,10 +66,8 @@ class ExportedTable(tf.Module):
         Returns:
           float32 [B, F, D]; the field's shared row where a key is unknown.
         """
-        slots = self._slot_of.lookup(keys)
         columns = range(self.num_fields) if fields is None else fields
-        shared = self.num_keys + tf.constant(list(columns), tf.int64)
-        return self.rows.gather(tf.where(slots >= 0, slots, shared))
+        return self.rows.gather(self._places(keys, columns))
 
     def lookup_history(self, keys: tf.Tensor) -> tf.Tensor:
         """Reads rows of behaviours.
@@ -76,10 +79,13 @@ class ExportedTable(tf.Module):
           float32 [n, C, D]; the field's shared row where a key is unknown, zeros where there is no
           behaviour.
         """
-        slots = self._slot_of.lookup(keys)
-        shared = self.num_keys + tf.constant(self._history, tf.int64)
-        rows = self.rows.gather(tf.where(slots >= 0, slots, shared))
+        rows = self.rows.gather(self._places(keys, self._history))
         return tf.where(tf.equal(keys, 0)[..., tf.newaxis], tf.zeros_like(rows), rows)
+
+    def _places(self, keys: tf.Tensor, fields: Sequence[int]) -> tf.Tensor:
+        """Where the rows are: int64 of the keys' shape, [n, len(fields)]."""
+        places = self._place_of.lookup(keys)
+        return tf.where(places >= 0, places, tf.constant(list(fields), tf.int64))
 
 
 class ExportedEmbedding(tf.Module):
@@ -140,19 +146,21 @@ class ExportedEmbedding(tf.Module):
         return read_history(self.tables, self._history, keys)
 
 
-class _Positions(tf.lookup.KeyValueTensorInitializer):
-    """Maps the values of a variable to their positions when the model that holds it is loaded."""
+class _Places(tf.lookup.KeyValueTensorInitializer):
+    """Maps keys to the places of their rows, after the shared ones, when a model is loaded."""
 
-    def __init__(self, keys: tf.Variable, first: int):
+    def __init__(self, keys: tf.Variable, rows: StoredRows, num_shared: int):
         # The base class would keep what it is given as constants, so it is given nothing.
         super().__init__(tf.zeros([0], keys.dtype), tf.zeros([0], tf.int64))
-        self._variable = keys
-        self._first = first
+        self._keys = keys
+        self._rows = rows
+        self._num_shared = num_shared
 
     def initialize(self, table: tf.lookup.StaticHashTable) -> tf.Operation:
-        keys = self._variable.read_value()
+        keys = self._keys.read_value()
+        places = self._num_shared + tf.range(tf.size(keys, tf.int64))
+        # The one key of a table that has none has no row either.
+        places = tf.where(places < self._rows.count(), places, -1)
         return tf.raw_ops.InitializeTableV2(
-            table_handle=table.resource_handle,
-            keys=keys,
-            values=self._first + tf.range(tf.size(keys, tf.int64)),
+            table_handle=table.resource_handle, keys=keys, values=places
         )

@@ -2,7 +2,8 @@
 
 Each is a small class that says which numbers it needs beside a row (`columns`), how a step that
 reads the row changes them (`touched`), and one decision. The table keeps the columns of all, each
-once, and asks; a class of one's own needs no change there.
+once, and asks; a class of one's own needs no change there. `CountUpdates` decides nothing: its
+numbers are for delta sync.
 """
 
 from __future__ import annotations
@@ -177,13 +178,29 @@ class FieldQuotas(RowPolicy):
 
     def touched(self, rows: RowState, reads: Reads) -> RowState:
         """Remembers the field."""
-        # A row stays with the field that brought it; a fresh one's zero is no field's.
-        newcomer = tf.cast(reads.field, tf.float32) + 1.0
-        return {"field": tf.where(rows["field"] > 0, rows["field"], newcomer)}
+        return {"field": _first_field(rows, reads)}
 
     def field(self, rows: RowState) -> tf.Tensor:
         """Field that brought each row: int64 of the columns' shape, -1 where there is none."""
         return tf.cast(rows["field"], tf.int64) - 1
+
+
+@dataclass(frozen=True)
+class CountUpdates(RowPolicy):
+    """For delta sync: how many steps read a row, since which day, and for which field; `SyncState`.
+
+    Counts are exact up to 2^24, where they stop.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("updates", "born", "field")
+
+    def touched(self, rows: RowState, reads: Reads) -> RowState:
+        """Counts the step, and remembers the first one's day and field."""
+        return {
+            "updates": rows["updates"] + 1.0,
+            "born": tf.where(rows["updates"] > 0, rows["born"], reads.now.day),
+            "field": _first_field(rows, reads),
+        }
 
 
 @dataclass(frozen=True)
@@ -196,6 +213,7 @@ class Policy:
       eviction: Which row makes place for a better one.
       expiry: Which rows go although nobody needs their place; none by default.
       quotas: How many rows a field may hold; no limit by default.
+      sync: What is counted for delta sync; nothing by default.
     """
 
     admission: MinCount = field(default_factory=MinCount)
@@ -203,11 +221,12 @@ class Policy:
     eviction: LowestScore = field(default_factory=LowestScore)
     expiry: ExpireAfter | None = None
     quotas: FieldQuotas | None = None
+    sync: CountUpdates | None = None
 
     @property
     def parts(self) -> tuple[RowPolicy, ...]:
         """Those that are there."""
-        parts = (self.admission, self.score, self.eviction, self.expiry, self.quotas)
+        parts = (self.admission, self.score, self.eviction, self.expiry, self.quotas, self.sync)
         return tuple(part for part in parts if part is not None)
 
     @property
@@ -219,3 +238,9 @@ class Policy:
     def fields(self) -> set[str]:
         """Fields that they name."""
         return {*self.score.weights, *(self.quotas.shares if self.quotas else ())}
+
+
+def _first_field(rows: RowState, reads: Reads) -> tf.Tensor:
+    """The column `field`: 1 + the field that brought the row."""
+    # A row stays with the field that brought it; a fresh one's zero is no field's.
+    return tf.where(rows["field"] > 0, rows["field"], tf.cast(reads.field, tf.float32) + 1.0)

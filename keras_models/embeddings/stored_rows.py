@@ -45,8 +45,10 @@ class StoredRows(tf.Module):
             values = narrow
         elif kind == "int8":
             values, scales = _quantised(values)
-            self._scales = tf.Variable(scales, trainable=False, name="scales")
-        self._values = tf.Variable(values, trainable=False, name="rows")
+            self._scales = tf.Variable(scales, trainable=False, shape=[None], name="scales")
+        self._values = tf.Variable(
+            values, trainable=False, shape=[None, values.shape[1]], name="rows"
+        )
 
     def gather(self, places: tf.Tensor) -> tf.Tensor:
         """Rows float32 [..., D] at places int64 [...]."""
@@ -54,6 +56,10 @@ class StoredRows(tf.Module):
         if self._scales is None:
             return rows
         return rows * tf.gather(self._scales, places)[..., tf.newaxis]
+
+    def count(self) -> tf.Tensor:
+        """R, int64 []."""
+        return tf.raw_ops.VariableShape(input=self._values.handle, out_type=tf.int64)[0]
 
     @property
     def num_bytes(self) -> int:
