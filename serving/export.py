@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
-from serving.ranking_signatures import RankingSignatures
+from serving.ranking_signatures import RankingSignatures, TransformsMatrices
 from serving.request_layout import RequestLayout, Statistics
 from serving.signatures import CLASSIFY, REGRESS, ExampleSignatures
 
@@ -46,6 +46,7 @@ def export(
     histories: Sequence[str] = (),
     raw_numbers: Sequence[str] = (),
     items: Sequence[str] = (),
+    dense_transform: TransformsMatrices | None = None,
     scenarios: Sequence[str] = (),
     embedding_rows: RowFormat = "float32",
 ) -> dict[str, list[str]]:
@@ -68,6 +69,7 @@ def export(
         are, such as a length in the fused score.
       items: Those of the features that differ from candidate to candidate; with them it also
         answers requests of one user and many candidates.
+      dense_transform: The transform graph on matrices, which such requests need.
       scenarios: Names of those that the model knows.
       embedding_rows: How the rows of embeddings are kept: `float32`, as they were trained, or in
         fewer bytes as `float16` or `int8`.
@@ -106,7 +108,8 @@ def export(
     )
     signatures = root.examples.signatures()
     if items:
-        root.ranking = RankingSignatures(transform, layout, served, statistics)
+        assert dense_transform is not None, "items: found no dense_transform beside them"
+        root.ranking = RankingSignatures(transform, dense_transform, layout, served, statistics)
         signatures |= root.ranking.signatures()
     tf.saved_model.save(root, destination, signatures=signatures)
     _name_methods(destination, [name for name in _METHOD_NAMES if name in signatures])

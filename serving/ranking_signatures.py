@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from serving.request_layout import MISSING, RequestLayout, Statistics
-from serving.signatures import HISTORY_INPUTS, MODEL_INPUTS, first_number
+from serving.signatures import HISTORY_INPUTS
 
 RANK = "rank"
 """One user and N candidates to what each task predicts of each."""
@@ -35,6 +35,38 @@ class RanksItems(Protocol):
         """What is served for N candidates."""
 
 
+class TransformsMatrices(Protocol):
+    """The transform graph on matrices; see `transforms.dense_transform`.
+
+    Attributes:
+      text_names: F features, the columns of `texts`.
+      number_names: N features, the columns of `numbers`.
+      scenario_name: The feature that names the scenario.
+    """
+
+    text_names: Sequence[str]
+    number_names: Sequence[str]
+    scenario_name: str
+
+    def __call__(
+        self,
+        texts: tf.Tensor,
+        has_text: tf.Tensor,
+        numbers: tf.Tensor,
+        has_number: tf.Tensor,
+        scenario: tf.Tensor,
+    ) -> Mapping[str, tf.Tensor]:
+        """The model's inputs but its history, [B, ...] each.
+
+        Args:
+          texts: string [B, F].
+          has_text: bool [B, F].
+          numbers: float32 [B, N].
+          has_number: bool [B, N].
+          scenario: string [B], "" where it is missing.
+        """
+
+
 class RankingSignatures(tf.Module):
     """A ranking model behind its transform graph, asked about one user and N candidates.
 
@@ -44,7 +76,9 @@ class RankingSignatures(tf.Module):
 
     Args:
       transform: The transform graph: raw features by name, any of them, to what can be computed of
-        these.
+        these. The history goes through it.
+      dense_transform: The same on matrices. All else goes through this: most of what the other does
+        with few rows is to make matrices of sparse columns.
       layout: Which columns stand where.
       model: The serving form of a model.
       statistics: What the model looks up itself.
@@ -53,12 +87,14 @@ class RankingSignatures(tf.Module):
     def __init__(
         self,
         transform: Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]],
+        dense_transform: TransformsMatrices,
         layout: RequestLayout,
         model: RanksItems,
         statistics: Statistics | None = None,
     ):
         super().__init__()
         self._transform = transform
+        self._dense_transform = dense_transform
         self._layout = layout
         self._model = model
         self._statistics = statistics
@@ -121,7 +157,7 @@ class RankingSignatures(tf.Module):
         for kind in _MISSING:
             context = given.get(f"context_{kind}")
             if context is not None:
-                context = tf.repeat(context, rows, axis=0)
+                context = tf.broadcast_to(context, [rows, context.shape[1]])
             sides = {"item": given.get(f"item_{kind}"), "context": context}
             found[kind] = self._widened(kind, sides, rows)
         return found
@@ -146,16 +182,32 @@ class RankingSignatures(tf.Module):
         The history goes through the transform graph by itself: as rows of this, every candidate
         would have an empty one, as long to compute as that of the user.
         """
-        raw: dict[str, Any] = {}
-        for kind, matrix in rows.items():
-            raw |= _sparse_columns(self._layout.plain_of(kind), matrix)
-        if self._statistics is not None:
-            shape = tf.stack([tf.shape(rows["text"], tf.int64)[0], 1])
-            nothing = tf.SparseTensor(tf.zeros([0, 2], tf.int64), tf.zeros([0]), shape)
-            raw = dict(self._statistics(raw | dict.fromkeys(self._statistics.by, nothing)))
-        transformed = self._transform(raw)
-        inputs = {name: transformed[name] for name in MODEL_INPUTS}
-        return inputs | {name: first_number(raw[name]) for name in self._layout.raw_numbers}
+        dense = self._dense_transform
+        text, text_names = rows["text"], self._layout.plain_of("text")
+        has_text = tf.not_equal(text, MISSING)
+        numbers, number_names = rows["numbers"], self._layout.plain_of("numbers")
+        if self._statistics is not None and self._statistics.by:
+            by = [
+                _columns(matrix, text_names, self._statistics.columns)
+                for matrix in (text, has_text)
+            ]
+            numbers = tf.concat([numbers, self._statistics.look_up(*by)], axis=1)
+            number_names = [*number_names, *self._statistics.by]
+        scenario, has_scenario = (
+            _columns(matrix, text_names, [dense.scenario_name])[:, 0] for matrix in (text, has_text)
+        )
+        values = _columns(numbers, number_names, dense.number_names)
+        inputs = dense(
+            _columns(text, text_names, dense.text_names),
+            _columns(has_text, text_names, dense.text_names),
+            values,
+            ~tf.math.is_nan(values),
+            tf.where(has_scenario, scenario, ""),
+        )
+        raw = {
+            name: _columns(numbers, number_names, [name])[:, 0] for name in self._layout.raw_numbers
+        }
+        return {**inputs, **raw}
 
     def _history(self, given: Tensors) -> dict[str, tf.Tensor]:
         """The model's inputs of the user's history."""
@@ -183,19 +235,11 @@ def _traced(function: Callable[[Tensors], Any], specs: Mapping[str, tf.TensorSpe
     return traced.get_concrete_function(**specs)
 
 
-def _sparse_columns(names: Sequence[str], matrix: tf.Tensor) -> dict[str, tf.SparseTensor]:
-    """The columns of [R, C] as examples are parsed, [R, 1] each, without what is missing."""
-    if not names:
-        return {}
-    by_column = tf.transpose(matrix)
-    is_text = matrix.dtype == tf.string
-    is_there = tf.not_equal(by_column, MISSING) if is_text else ~tf.math.is_nan(by_column)
-    counts = tf.math.count_nonzero(is_there, axis=1)
-    places = tf.where(is_there)
-    values = tf.split(tf.gather_nd(by_column, places), counts, num=len(names))
-    indices = tf.split(places[:, 1:] * [[1, 0]], counts, num=len(names))
-    shape = tf.stack([tf.shape(matrix, tf.int64)[0], 1])
-    return {
-        name: tf.SparseTensor(where, value, shape)
-        for name, where, value in zip(names, indices, values, strict=True)
-    }
+def _columns(matrix: tf.Tensor, names: Sequence[str], wanted: Sequence[str]) -> tf.Tensor:
+    """Some columns of a matrix whose columns have names."""
+    if list(names) == list(wanted):
+        return matrix
+    places = [names.index(name) for name in wanted]
+    if len(places) == 1:
+        return matrix[:, places[0] : places[0] + 1]
+    return tf.gather(matrix, tf.constant(places, tf.int32), axis=1)

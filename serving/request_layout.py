@@ -19,9 +19,17 @@ class Statistics(Protocol):
 
     Attributes:
       by: The features that each is looked up by, by its name.
+      columns: All of these, each once.
     """
 
     by: Mapping[str, Sequence[str]]
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """See above."""
+
+    def look_up(self, texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        """The statistics, float32 [B, S], of `columns`: string [B, C] and bool [B, C]."""
 
     def __call__(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
         """Parsed features, [B, <= 1] each, with every statistic added that a row lacks."""

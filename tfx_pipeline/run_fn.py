@@ -18,6 +18,7 @@ from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import history
 from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
+from transforms.dense_transform import DenseTransform
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
 
@@ -130,6 +131,9 @@ def export_model(
         raw_numbers=[fusion.length.column] if fusion and fusion.length else [],
         binary_tasks=[name for name, task in config.tasks.items() if task.kind == "binary"],
         items=config.serving.item_columns,
+        dense_transform=DenseTransform(graph.transform_savedmodel_dir)
+        if config.serving.item_columns
+        else None,
         scenarios=config.scenario.names,
         embedding_rows=config.serving.embedding_rows,
     )

@@ -12,6 +12,16 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
+from transforms.dense_transform import (
+    HAS_NUMBER,
+    HAS_TEXT,
+    NUMBER_NAMES,
+    NUMBERS,
+    SCENARIO_NAME,
+    SCENARIO_TEXTS,
+    TEXT_NAMES,
+    TEXTS,
+)
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import first_values
@@ -45,11 +55,21 @@ def preprocessing_fn(
     numeric: Sequence[str] = custom_config["numeric"]
     num_buckets: int = custom_config["num_buckets"]
 
+    # What `DenseTransform` finds in the graph: these names, and the tensors named below.
+    for name, features in (
+        (TEXT_NAMES, categorical),
+        (NUMBER_NAMES, numeric),
+        (SCENARIO_NAME, [custom_config["scenario_column"]]),
+    ):
+        tf.constant(features, tf.string, shape=[len(features)], name=name)
+
     texts, are_there = first_values([inputs[name] for name in categorical], "")
+    texts, are_there = tf.identity(texts, TEXTS), tf.identity(are_there, HAS_TEXT)
     keys = [categorical_keys(categorical, texts, are_there)]
     wide = tf.zeros([tf.shape(texts)[0], 0], tf.float32)
     if numeric:
         values, present = first_values([inputs[name] for name in numeric], 0.0)
+        values, present = tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER)
         # By position, for a name in a graph may not hold what a feature's may.
         boundaries = [
             quantile_boundaries(value, is_there, num_buckets, f"quantiles_{i}")
@@ -67,7 +87,9 @@ def preprocessing_fn(
     outputs = {
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
-        "scenario": _scenario_id(scenario[:, 0], custom_config["scenarios"]),
+        "scenario": _scenario_id(
+            tf.identity(scenario[:, 0], SCENARIO_TEXTS), custom_config["scenarios"]
+        ),
         "day": first_values([inputs[custom_config["day_column"]]], 0)[0][:, 0],
         "labels": tf.concat([tf.cast(values, tf.float32) for values, _ in labels], axis=1),
     }

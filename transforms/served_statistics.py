@@ -34,6 +34,29 @@ class ServedStatistics(tf.Module):
             for statistic, totals in zip(state.statistics, state.totals, strict=True)
         ]
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that they are of, each once, however many statistics are by it."""
+        return list(dict.fromkeys(c for table in self._tables for c in table.statistic.by))
+
+    def look_up(self, texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        """Computes the statistics.
+
+        Args:
+          texts: string [B, C], of `columns`.
+          has_text: bool [B, C]; where it is false the text is missing.
+
+        Returns:
+          float32 [B, S], a column a feature of `by`.
+        """
+        columns = self.columns
+        keys = categorical_keys(columns, texts, has_text)
+        looked_up = [
+            table(tf.gather(keys, [columns.index(c) for c in table.statistic.by], axis=1))
+            for table in self._tables
+        ]
+        return tf.concat(looked_up, axis=1)
+
     def __call__(self, features: Mapping[str, tf.SparseTensor]) -> dict[str, tf.SparseTensor]:
         """Adds the statistics to parsed features.
 
@@ -46,15 +69,9 @@ class ServedStatistics(tf.Module):
         """
         if not self._tables:
             return dict(features)
-        # Each column once, however many statistics are by it.
-        columns = list(dict.fromkeys(c for table in self._tables for c in table.statistic.by))
-        keys = categorical_keys(columns, *first_values([features[c] for c in columns], ""))
-        looked_up = [
-            table(tf.gather(keys, [columns.index(c) for c in table.statistic.by], axis=1))
-            for table in self._tables
-        ]
+        looked_up = self.look_up(*first_values([features[c] for c in self.columns], ""))
         values, _ = first_values([features[name] for name in self.by], math.nan)
-        values = tf.where(tf.math.is_nan(values), tf.concat(looked_up, axis=1), values)
+        values = tf.where(tf.math.is_nan(values), looked_up, values)
         every_row = tf.stack([tf.range(tf.shape(values, tf.int64)[0])] * 2, axis=1) * [[1, 0]]
         shape = tf.stack([tf.shape(values, tf.int64)[0], 1])
         return {

@@ -119,6 +119,14 @@ def transform_output(
 
 
 @pytest.fixture(scope="session")
+def dense_transform(transform_output: Any) -> Any:
+    """The transform graph on matrices."""
+    from transforms.dense_transform import DenseTransform
+
+    return DenseTransform(transform_output.transform_savedmodel_dir)
+
+
+@pytest.fixture(scope="session")
 def parse_rows(transform_output: Any, as_examples: Any) -> Callable[..., dict[str, Any]]:
     """Rows to the model's inputs, as for training."""
     import tensorflow as tf
@@ -161,7 +169,12 @@ def ranker(parse_rows: Any, log_rows: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def exported(ranker: Any, transform_output: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    ranker: Any,
+    transform_output: Any,
+    dense_transform: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The SavedModel of the ranker behind the transform graph."""
     from serving.export import export
 
@@ -174,6 +187,7 @@ def exported(ranker: Any, transform_output: Any, tmp_path_factory: pytest.TempPa
         str(folder),
         binary_tasks=TASKS,
         items=["item_id", "duration_s"],
+        dense_transform=dense_transform,
         scenarios=SCENARIOS,
     )
     return folder

@@ -130,18 +130,24 @@ class ByItemAndTab(tf.Module):
     """Statistics of a toy kind: `duration_s` is the length of the item's and the tab's names."""
 
     by = {"duration_s": ("item_id", "tab")}
+    columns = ("item_id", "tab")
+
+    def look_up(self, texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        lengths = tf.cast(tf.strings.length(tf.where(has_text, texts, "")), tf.float32)
+        return lengths[:, :1] + 10 * lengths[:, 1:]
 
     def __call__(self, features: dict[str, Any]) -> dict[str, Any]:
-        lengths = []
-        for name in ("item_id", "tab"):
+        columns = []
+        for name in self.columns:
             dense = tf.sparse.to_dense(features[name], "")
-            dense = tf.pad(dense, [[0, 0], [0, 1]], constant_values="")[:, :1]
-            lengths.append(tf.cast(tf.strings.length(dense), tf.float32))
-        return {**features, "duration_s": tf.sparse.from_dense(lengths[0] + 10 * lengths[1])}
+            columns.append(tf.pad(dense, [[0, 0], [0, 1]], constant_values="")[:, :1])
+        texts = tf.concat(columns, axis=1)
+        found = self.look_up(texts, tf.ones_like(texts, tf.bool))
+        return {**features, "duration_s": tf.sparse.from_dense(found)}
 
 
 def test_statistics_of_candidate_and_context(
-    ranker: Any, transform_output: Any, as_examples: Any, tmp_path: Path
+    ranker: Any, transform_output: Any, dense_transform: Any, as_examples: Any, tmp_path: Path
 ) -> None:
     columns = ["user_id", "item_id", "tab"]
     path = str(tmp_path / "model")
@@ -153,6 +159,7 @@ def test_statistics_of_candidate_and_context(
         path,
         statistics=ByItemAndTab(),
         items=["item_id"],
+        dense_transform=dense_transform,
     )
     loaded = tf.saved_model.load(path)
     user = {"user_id": "u1", "tab": "feed"}

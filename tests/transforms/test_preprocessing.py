@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from transforms.dense_transform import DenseTransform
 from transforms.preprocessing import preprocessing_fn
 
 CONSTANT = "stat:user_id+tab@1.5d:share, in %"
@@ -214,3 +216,35 @@ def test_of_several_values_the_first_counts(graph_dir: str) -> None:
         graph_dir, [{"user_id": [b"a", b"b"], "tab": [b"1"], "age": [2.0, 9.0]}], labels=False
     )
     np.testing.assert_array_equal(one["keys"], two["keys"])
+
+
+def test_on_matrices_it_gives_what_it_gives_for_examples(graph_dir: str) -> None:
+    dense = DenseTransform(f"{graph_dir}/transform_fn")
+    assert dense.text_names == CONFIG["categorical"]
+    assert dense.number_names == CONFIG["numeric"]
+    assert dense.scenario_name == "tab"
+    rows = [*ROWS, {**ROWS[0], "tab": []}, {**ROWS[0], "age": [-3.5], "user_id": [b"\xfe"]}]
+    texts, numbers = (
+        [[row[name] for name in names] for row in rows]
+        for names in (CONFIG["categorical"], CONFIG["numeric"])
+    )
+    found = dense(
+        # What stands in place of what is missing does not count.
+        tf.constant([[value[0] if value else b"?" for value in row] for row in texts]),
+        tf.constant([[bool(value) for value in row] for row in texts]),
+        tf.constant([[value[0] if value else math.nan for value in row] for row in numbers]),
+        tf.constant([[bool(value) for value in row] for row in numbers]),
+        tf.constant([row["tab"][0] if row["tab"] else b"" for row in rows]),
+    )
+    expected = apply(graph_dir, rows, labels=False)
+    for name in ("keys", "numbers", "scenario"):
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_graph_of_another_making_has_no_matrices(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        value = tf.compat.v1.placeholder(tf.float32, [None])
+        inputs, outputs = {"x": value}, {"y": value + 1}
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "other"), inputs, outputs)
+    with pytest.raises(ValueError, match="found no tensor transform/text_names.*Fit it again"):
+        DenseTransform(str(tmp_path / "other"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,26 @@ def _transform(raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     return {"keys": rows[:, None], "numbers": numbers, "scenario": rows}
 
 
+class DenseToy:
+    """The same on matrices."""
+
+    text_names: Sequence[str] = []
+    number_names = ("user_age", "item_age")
+    scenario_name = "tab"
+
+    def __call__(
+        self,
+        texts: tf.Tensor,
+        has_text: tf.Tensor,
+        numbers: tf.Tensor,
+        has_number: tf.Tensor,
+        scenario: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        rows = tf.zeros_like(numbers[:, 0], tf.int64)
+        ages = tf.where(has_number, numbers, 0.0)
+        return {"keys": rows[:, None], "numbers": ages, "scenario": rows}
+
+
 @pytest.fixture(scope="module")
 def examples() -> list[bytes]:
     def example(row: int) -> bytes:
@@ -89,10 +109,11 @@ def examples() -> list[bytes]:
 
 def _write(toy: Toy, folder: Path, examples: list[bytes]) -> Path:
     spec = {name: tf.io.VarLenFeature(tf.float32) for name in ("user_age", "item_age")}
+    spec["tab"] = tf.io.VarLenFeature(tf.string)
     layout = RequestLayout(spec, items=["item_age"])
     root = tf.Module()
     root.examples = ExampleSignatures(_transform, layout, toy, list(KINDS), ["click"])
-    root.ranking = RankingSignatures(_transform, layout, toy)
+    root.ranking = RankingSignatures(_transform, DenseToy(), layout, toy)
     signatures = {**root.examples.signatures(), **root.ranking.signatures()}
     tf.saved_model.save(root, str(folder), signatures=signatures)
     named = root.examples.request_columns()
