@@ -17,6 +17,7 @@ from transforms.ingest_outcome import days_without_rows, too_many_rejected, unus
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema, column_problems, merge_problems
+from transforms.outcome_rows import prepare_outcomes
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 from transforms.readers import parse_block, read_blocks
@@ -70,14 +71,16 @@ def check(config: Config) -> CheckResult:
         # Without a table no label can be computed; what the log itself must hold is known.
         problems += _missing_in_log(schema, found.files, tables)
         return CheckResult(tuple(problems), (), ())
-    sample = _read_sample(config, schema, found.files, tables)
+    tally = Tally()
+    _count_outcomes(schema, found.outcomes, tally)
+    sample = _read_sample(config, schema, found.files, tables, tally)
     columns = {name: table.columns for name, table in tables.items()}
     at_fault = unusable(sample.tally, schema, columns)
     problems += at_fault
     if not at_fault:
         remedy = "" if sample.whole else "This is the share in a sample."
         limit = config.data.max_rejected_fraction
-        problems += too_many_rejected(sample.tally, found.files, limit, remedy)
+        problems += too_many_rejected(sample.tally, [*found.files, *found.outcomes], limit, remedy)
         if sample.whole and found.files and not found.problems:
             problems += days_without_rows(sample.tally, splits(config))
     warnings: list[Problem] = []
@@ -104,11 +107,23 @@ class _Sample:
     whole: bool
 
 
+def _count_outcomes(schema: LogSchema, files: Sequence[LogFile], tally: Tally) -> None:
+    """Counts the first outcomes of every day, and what makes them unusable."""
+    if schema.outcomes is None:
+        return
+    for file in _spread(_one_a_day(files), _MOST_FILES):
+        for raw in _first_rows(file, tally)[0]:
+            tally.add(prepare_outcomes(raw, file, schema.outcomes)[2])
+
+
 def _read_sample(
-    config: Config, schema: LogSchema, files: Sequence[LogFile], tables: Mapping[str, SideTable]
+    config: Config,
+    schema: LogSchema,
+    files: Sequence[LogFile],
+    tables: Mapping[str, SideTable],
+    tally: Tally,
 ) -> _Sample:
     chosen = _spread(_one_a_day(files), _MOST_FILES)
-    tally = Tally()
     parts = []
     whole = len(chosen) == len(files)
     for file in chosen:
@@ -197,7 +212,7 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
                 f"There are: {', '.join(sorted(present)[:_MOST_SHOWN])}.",
             )
         )
-    for task in schema.labels:
+    for task in schema.row_labels:
         labels = rows.column(label_column(task)).drop_null().unique().to_pylist()
         if len(labels) == 1 and schema.labels[task].expression.is_condition:
             found.append(
@@ -265,7 +280,7 @@ def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) 
 def _label_lines(schema: LogSchema, rows: pa.Table) -> list[str]:
     """Rates of positives, means of labels that are numbers, rows without a label."""
     rates, means, without = [], [], []
-    for task, label in schema.labels.items():
+    for task, label in schema.row_labels.items():
         column = rows.column(label_column(task))
         mean = pc.mean(column).as_py()
         if mean is not None and label.expression.is_condition:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfx_pipeline.config import Config
+from transforms.arrival import missing_markers, unsettled
+from transforms.clock import Clock
 from transforms.days import Splits
 from transforms.history import History
-from transforms.log_files import find_files, find_log_files, fingerprint
-from transforms.log_schema import LogSchema
+from transforms.log_files import (
+    find_files,
+    find_log_files,
+    find_outcome_files,
+    fingerprint,
+)
+from transforms.log_schema import LogSchema, merge_problems
+from transforms.outcomes import OutcomeColumn, Outcomes
 from transforms.problems import InputError, Problem
 from transforms.row_reader import LogFile
 
@@ -41,6 +53,8 @@ def log_schema(config: Config) -> LogSchema:
         statistics=config.features.past_days,
         history=history(config),
         request=request_columns(config),
+        clock=_clock(config),
+        outcomes=_outcomes(config),
     )
     problems = schema.problems()
     if problems:
@@ -70,6 +84,30 @@ def history(config: Config) -> History | None:
     )
 
 
+def _clock(config: Config) -> Clock | None:
+    clock = config.data.clock
+    if clock is None:
+        return None
+    return Clock(clock.unit, clock.time_zone, clock.max_skew, clock.other_day == "reject")
+
+
+def _outcomes(config: Config) -> Outcomes | None:
+    data, clock = config.data, _clock(config)
+    if data.outcomes is None or clock is None or data.attribution_window is None:
+        return None
+    return Outcomes(
+        key=tuple(data.outcomes.key),
+        time=data.outcomes.time,
+        event_key=tuple(data.outcomes.event_key),
+        columns=tuple(
+            OutcomeColumn(name, column.value, column.take)
+            for name, column in data.outcomes.columns.items()
+        ),
+        window=clock.ticks(data.attribution_window),
+        skew=clock.ticks(clock.max_skew),
+    )
+
+
 def splits(config: Config) -> Splits:
     """The config's days."""
     ranges = {"train": config.data.train, "valid": config.data.valid, "eval": config.data.eval}
@@ -84,11 +122,21 @@ class Inputs:
       files: Files of the log.
       tables: Files of every joined table.
       problems: What is missing.
+      outcomes: Files of the outcomes log.
+      open_days: Days whose attribution window is not closed.
     """
 
     files: tuple[LogFile, ...]
     tables: Mapping[str, list[str]]
     problems: tuple[Problem, ...]
+    outcomes: tuple[LogFile, ...] = ()
+    open_days: tuple[datetime.date, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """Every file."""
+        logs = [file.path for file in (*self.files, *self.outcomes)]
+        return [*logs, *(path for paths in self.tables.values() for path in paths)]
 
     def complete(self) -> Inputs:
         """The same.
@@ -102,15 +150,15 @@ class Inputs:
 
 
 def find_inputs(config: Config) -> Inputs:
-    """Looks for the files of the log and of every joined table."""
+    """Looks for the files of the logs and of every joined table."""
     data = config.data
-    root = str(data.path)
+    root = data.path
     if set("*?[") & set(root):
         what = Problem(
             "data.path", root, "a folder without * ? [ in its name", "Patterns go into data.logs."
         )
         return Inputs((), {}, (what,))
-    if "://" not in root and not data.path.is_dir():
+    if "://" not in root and not os.path.isdir(root):
         where = Problem(
             "data.path",
             f"no folder {root}",
@@ -118,12 +166,63 @@ def find_inputs(config: Config) -> Inputs:
             "Say where with --set data.path=FOLDER, or draw logs with `equipoise simulate`.",
         )
         return Inputs((), {}, (where,))
-    files, problems = find_log_files(root, data.logs, data.format, splits(config), data.day.column)
+    days = splits(config)
+    files, problems = find_log_files(root, data.logs, data.format, days, data.day.column)
+    if data.success_marker is not None:
+        problems += missing_markers(root, data.success_marker, days, "data.success_marker")
+    outcomes, open_days, missing = _find_outcomes(config, len(files))
+    problems += missing
     tables = {}
     for name, table in data.tables.items():
         tables[name], missing = find_files(root, table.files, f"data.tables.{name}.files")
         problems += missing
-    return Inputs(tuple(files), tables, tuple(problems))
+    found = Inputs(tuple(files), tables, (), outcomes, open_days)
+    if data.settle is not None:
+        problems += unsettled(found.paths, data.settle)
+    return dataclasses.replace(found, problems=tuple(problems))
+
+
+def _find_outcomes(
+    config: Config, first_index: int
+) -> tuple[tuple[LogFile, ...], tuple[datetime.date, ...], list[Problem]]:
+    """The outcomes' files, the days whose window is open, and what is missing."""
+    settings, window = config.data.outcomes, config.data.attribution_window
+    if settings is None or window is None:
+        return (), (), []
+    days = splits(config)
+    after = math.ceil(window / datetime.timedelta(days=1))
+    try:
+        files, absent = find_outcome_files(
+            config.data.path,
+            settings.files,
+            settings.success_marker,
+            config.data.format,
+            days,
+            after,
+            first_index,
+        )
+    except InputError as error:
+        return (), (), list(error.problems)
+    problems: list[Problem] = []
+    open_days: dict[datetime.date, None] = {}
+    for day in days.days:
+        window_days = [day + datetime.timedelta(days=i) for i in range(after + 1)]
+        needed = window_days if settings.trainable == "closed" else [day]
+        if absent.keys() & set(needed):
+            problems += [
+                Problem(
+                    absent[arrival],
+                    "no such file",
+                    f"the outcomes of {arrival}, in the attribution window of {day}",
+                    "Wait until they are there or move the days back; or train at once, with the "
+                    "bias that docs/reference/outcomes.md tells of: data.outcomes.trainable.",
+                )
+                for arrival in needed
+                if arrival in absent
+            ]
+        elif absent.keys() & set(window_days):
+            open_days[day] = None
+    return tuple(files), tuple(open_days), merge_problems(problems)
 
 
 def fingerprint_inputs(config: Config) -> str:
@@ -132,8 +231,4 @@ def fingerprint_inputs(config: Config) -> str:
     Raises:
       InputError: naming every file, day and glob that is missing.
     """
-    inputs = find_inputs(config).complete()
-    paths = [file.path for file in inputs.files]
-    for table_paths in inputs.tables.values():
-        paths += table_paths
-    return fingerprint(paths, str(config.data.path))
+    return fingerprint(find_inputs(config).complete().paths, config.data.path)

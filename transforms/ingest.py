@@ -1,7 +1,7 @@
 """Logs to examples as one Beam pass.
 
     files -> blocks -> usable rows, by hash of the event key -> one partition at a time:
-    duplicates dropped, past-days statistics and histories joined, examples written
+    duplicates dropped, outcomes, past-days statistics and histories joined, examples written
 
 Content that cannot be used never raises on a worker: it is tallied, and whoever runs the
 pass judges the tally. A failing disk or network does raise, so that the runner tries again.
@@ -31,9 +31,11 @@ from transforms.days import Splits
 from transforms.dedupe import EVENT_BITS, duplicates
 from transforms.enrich import SideTable, text_column
 from transforms.examples import encode, feature_table, scenario_names
+from transforms.join_outcomes import JoinOutcomes, by_key
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema
+from transforms.outcome_rows import prepare_outcomes
 from transforms.past_behaviours import AddHistories
 from transforms.past_days import AddPastDays, PastDaysPlan
 from transforms.problems import InputError
@@ -69,6 +71,7 @@ class Plan:
       state: Folder that gets the feature state as of the end of the last day.
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to go on from.
+      outcomes: Files of the outcomes log, numbered on from `files`; the path tells their day.
     """
 
     files: tuple[LogFile, ...]
@@ -82,6 +85,7 @@ class Plan:
     state: str
     scratch: str
     start: str | None = None
+    outcomes: tuple[LogFile, ...] = ()
 
     def past_days(self) -> PastDaysPlan:
         """The part of it that is about statistics."""
@@ -145,21 +149,54 @@ class Ingest(beam.PTransform):
             | "DropDuplicates"
             >> beam.ParDo(_DropDuplicates(plan)).with_outputs("tally", main="rows")
         )
-        complete = _keyed(kept.rows, "Kept") | "PastDays" >> AddPastDays(plan.past_days())
+        rows = _keyed(kept.rows, "Kept")
+        rejects, tallies = [prepared.rejected], [read.tally, prepared.tally, kept.tally]
+        if plan.schema.outcomes is not None:
+            labelled = self._label(pipeline, rows)
+            rows = _keyed(labelled["rows"], "Labelled")
+            rejects += labelled["rejected"]
+            tallies += labelled["tallies"]
+        complete = rows | "PastDays" >> AddPastDays(plan.past_days())
         if plan.schema.history is not None:
             complete = complete | "Histories" >> AddHistories(plan.past_days())
         written = complete | "WriteExamples" >> beam.ParDo(_WriteExamples(plan))
         rejected = (
-            _keyed(prepared.rejected, "Rejected")
+            _keyed(rejects | "AllRejected" >> beam.Flatten(), "Rejected")
             | "GroupByFile" >> beam.GroupByKey()
             | "WriteRejected" >> beam.ParDo(_WriteRejected(plan))
         )
         return (
-            (read.tally, prepared.tally, kept.tally, written, rejected)
+            (*tallies, written, rejected)
             | "Tallies" >> beam.Flatten()
             | "Total" >> beam.CombineGlobally(total)
             | "WriteTally" >> beam.Map(_write_tally, plan)
         )
+
+    def _label(
+        self, pipeline: beam.Pipeline, rows: beam.PCollection
+    ) -> dict[str, beam.PCollection | list[beam.PCollection]]:
+        """Reads the outcomes and labels rows by them."""
+        plan = self.plan
+        read = (
+            pipeline
+            | "OutcomeFiles" >> beam.Create(plan.outcomes)
+            | "SpreadOutcomeFiles" >> beam.Reshuffle()
+            | "ReadOutcomeBlocks" >> beam.ParDo(_ReadBlocks()).with_outputs("tally", main="blocks")
+        )
+        prepared = (
+            read.blocks
+            | "SpreadOutcomeBlocks" >> beam.Reshuffle()
+            | "PrepareOutcomes"
+            >> beam.ParDo(_PrepareOutcomes(plan)).with_outputs("rejected", "tally", main="rows")
+        )
+        joined = {"rows": rows, "outcomes": _keyed(prepared.rows, "Outcomes")} | JoinOutcomes(
+            plan.schema, plan.files, plan.partitions
+        )
+        return {
+            "rows": joined["rows"],
+            "rejected": [prepared.rejected, joined["rejected"]],
+            "tallies": [read.tally, prepared.tally, joined["tally"]],
+        }
 
 
 def _keyed(pairs: beam.PCollection, name: str) -> beam.PCollection:
@@ -207,6 +244,29 @@ class _PrepareRows(beam.DoFn):
             yield from _by_partition(done.rows, plan.partitions)
 
 
+class _PrepareOutcomes(beam.DoFn):
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def process(
+        self, element: tuple[LogFile, Block]
+    ) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
+        file, block = element
+        assert self.plan.schema.outcomes is not None
+        try:
+            raw = parse_block(block, open_file)
+        except InputError as error:
+            yield beam.pvalue.TaggedOutput("tally", Tally(problems=set(error.problems)))
+            return
+        rows, rejected, tally = prepare_outcomes(raw, file, self.plan.schema.outcomes)
+        yield beam.pvalue.TaggedOutput("tally", tally)
+        if rejected.num_rows:
+            yield beam.pvalue.TaggedOutput("rejected", (file.index, to_ipc(rejected)))
+        if rows is not None:
+            for shard, part in by_key(rows, self.plan.partitions):
+                yield shard, to_ipc(part)
+
+
 class _Tables:
     """The joined tables, loaded once a worker process."""
 
@@ -243,7 +303,6 @@ class _DropDuplicates(beam.DoFn):
         rows = _without_duplicates(pa.concat_tables(map(from_ipc, parts)), schema, tally)
         # By hash: shuffled but for rows of one request, and in the same order in every run.
         rows = rows.take(pa.array(np.argsort(rows.column("key_hash").to_numpy(), kind="stable")))
-        _count_kept(rows, schema, tally)
         yield beam.pvalue.TaggedOutput("tally", tally)
         yield partition, to_ipc(rows)
 
@@ -259,6 +318,7 @@ class _WriteExamples(beam.DoFn):
         plan = self.plan
         tally = Tally()
         rows = from_ipc(data)
+        _count_kept(rows, plan.schema, tally)
         splits = plan.splits.of(rows.column("day").to_numpy())
         for i, name in enumerate(plan.splits.names):
             share = rows.filter(pa.array(splits == i))

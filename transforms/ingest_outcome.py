@@ -18,11 +18,16 @@ _COMMONEST = 3
 
 
 def ingest_counts(
-    tally: Tally, files: Sequence[LogFile], schema: LogSchema, splits: Splits
+    tally: Tally,
+    files: Sequence[LogFile],
+    outcomes: Sequence[LogFile],
+    schema: LogSchema,
+    splits: Splits,
 ) -> dict[str, Any]:
     """The counts of `counts.json`.
 
-    `read` = `duplicates` + `rejected` + `out_of_range` + the splits. `scenarios`, `unmatched`,
+    `read` = `duplicates` + `rejected` + `out_of_range` + the splits; of the outcomes, `read` =
+    `duplicates` + `rejected` + `unmatched` + `late` + `matched`. `scenarios`, `unmatched`,
     `outside` (rows that are outside of a task's sample space, by task), `other_scenario_rows` and
     `days` are of the rows in the splits.
 
@@ -40,10 +45,7 @@ def ingest_counts(
         "rejected": sum(tally.of("rejected").values()),
         "out_of_range": sum(tally.of("out_of_range").values()),
         **kept,
-        "reasons": [
-            {"reason": reason, "rows": rows, "example": _example(tally, reason, files)}
-            for reason, rows in _reasons(tally)
-        ],
+        "reasons": _listed(tally, "rejected", files),
         "scenarios": tally.of("scenario"),
         "other_scenario_rows": sum(tally.of("other_scenario").values()),
         "outside": {
@@ -52,6 +54,7 @@ def ingest_counts(
             if label.may_be_absent
         },
         "unmatched": {t: tally.of("unmatched").get(t, 0) for t in schema.table_keys},
+        "clock": {kind: tally.of("clock").get(kind, 0) for kind in ("skewed", "other_day")},
         "files": [{"path": f.path, "rows": read.get(f.path, 0)} for f in files],
         "days": {str(day): tally.of("day").get(str(day), 0) for day in splits.days},
     }
@@ -59,6 +62,21 @@ def ingest_counts(
     if counts["read"] != sum(counts[part] for part in parts):
         found = ", ".join(f"{part} {counts[part]}" for part in parts)
         raise RuntimeError(f"{counts['read']} rows were read, but accounted for are {found}")
+    if schema.outcomes is not None:
+        counts["outcomes"] = _outcome_counts(tally, [*files, *outcomes])
+    return counts
+
+
+def _outcome_counts(tally: Tally, files: Sequence[LogFile]) -> dict[str, Any]:
+    found = tally.of("outcomes")
+    parts = ("duplicates", "unmatched", "late", "matched")
+    counts: dict[str, Any] = {kind: found.get(kind, 0) for kind in ("read", *parts)}
+    counts["rejected"] = sum(tally.of("outcome_rejected").values())
+    if counts["read"] != sum(counts[part] for part in (*parts, "rejected")):
+        raise RuntimeError(f"outcomes were lost: {counts}")
+    delays = {int(days): rows for days, rows in tally.of("outcome_delay").items()}
+    counts["matched_by_days_after"] = {str(days): delays[days] for days in sorted(delays)}
+    counts["reasons"] = _listed(tally, "outcome_rejected", files)
     return counts
 
 
@@ -82,7 +100,7 @@ def unusable(
 def too_many_rejected(
     tally: Tally, files: Sequence[LogFile], limit: float, remedy: str
 ) -> list[Problem]:
-    """Whether more rows were rejected than may be.
+    """Whether more rows were rejected than may be, of the log or of the outcomes.
 
     Args:
       tally: What was counted.
@@ -90,23 +108,28 @@ def too_many_rejected(
       limit: Share of the rows read that may be rejected.
       remedy: What to do then.
     """
-    read = sum(tally.of("read").values())
-    rejected = sum(tally.of("rejected").values())
-    if rejected <= limit * read:
-        return []
-    reasons = [
-        f"{rows} because {reason} ({_example(tally, reason, files)})"
-        for reason, rows in _reasons(tally)[:_COMMONEST]
-    ]
-    return [
-        Problem(
-            "the log",
-            f"{rejected} of {read} rows ({rejected / read:.1%}) that cannot be used: "
-            + "; ".join(reasons),
-            f"at most {limit:.1%} of them, as data.max_rejected_fraction says",
-            remedy,
+    problems = []
+    for where, kind, read in (
+        ("the log", "rejected", sum(tally.of("read").values())),
+        ("the outcomes", "outcome_rejected", tally.of("outcomes").get("read", 0)),
+    ):
+        rejected = sum(tally.of(kind).values())
+        if rejected <= limit * read:
+            continue
+        reasons = [
+            f"{entry['rows']} because {entry['reason']} ({entry['example']})"
+            for entry in _listed(tally, kind, files)[:_COMMONEST]
+        ]
+        problems.append(
+            Problem(
+                where,
+                f"{rejected} of {read} rows ({rejected / read:.1%}) that cannot be used: "
+                + "; ".join(reasons),
+                f"at most {limit:.1%} of them, as data.max_rejected_fraction says",
+                remedy,
+            )
         )
-    ]
+    return problems
 
 
 def days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
@@ -141,16 +164,19 @@ def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]
                 name_some(at_fault),
                 f"nothing in column `{column}` that is {kind} (in row {example.row}: "
                 f"{example.text})",
-                f"{kind} in every row, for {', '.join(schema.uses[column])}",
+                f"{kind} in every row, for "
+                f"{', '.join(schema.uses.get(column, ('data.outcomes',)))}",
             )
         )
     return problems
 
 
-def _reasons(tally: Tally) -> list[tuple[str, int]]:
-    return sorted(tally.of("rejected").items(), key=lambda item: (-item[1], item[0]))
-
-
-def _example(tally: Tally, reason: str, files: Sequence[LogFile]) -> str:
-    example = tally.examples["rejected", reason]
-    return f"{files[example.file].path}, row {example.row}: {example.text}"
+def _listed(tally: Tally, kind: str, files: Sequence[LogFile]) -> list[dict[str, Any]]:
+    """Reasons of rejections with their rows and an example, the commonest first."""
+    reasons = sorted(tally.of(kind).items(), key=lambda item: (-item[1], item[0]))
+    listed = []
+    for reason, rows in reasons:
+        example = tally.examples[kind, reason]
+        shown = f"{files[example.file].path}, row {example.row}: {example.text}"
+        listed.append({"reason": reason, "rows": rows, "example": shown})
+    return listed

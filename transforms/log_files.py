@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import BinaryIO, cast
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -15,8 +16,11 @@ from transforms.problems import InputError, Problem
 from transforms.readers import file_format
 from transforms.row_reader import LogFile
 
-_DAY_PARTS = {"{YYYY}": "%Y", "{MM}": "%m", "{DD}": "%d"}
+DAY_PARTS = {"{YYYY}": "%Y", "{MM}": "%m", "{DD}": "%d"}
+"""What stands for the day in a pattern, with its strftime code."""
+
 _CHUNK = 8 << 20
+_HIDDEN = ("_", ".")
 
 
 def open_file(path: str) -> BinaryIO:
@@ -63,8 +67,8 @@ def find_log_files(
       The files, by name; and a problem for every day without one, for names that do not tell
       the format, and if nothing tells a row's day.
     """
-    parts = [part for part in _DAY_PARTS if part in pattern]
-    if day_column is None and len(parts) < len(_DAY_PARTS):
+    parts = [part for part in DAY_PARTS if part in pattern]
+    if day_column is None and len(parts) < len(DAY_PARTS):
         problem = Problem(
             "data.day.column",
             f"nothing, and data.logs is {pattern!r}",
@@ -86,6 +90,59 @@ def find_log_files(
     return files, problems
 
 
+def find_outcome_files(
+    root: str,
+    pattern: str,
+    marker: str | None,
+    format: str,
+    splits: Splits,
+    days_after: int,
+    first_index: int,
+) -> tuple[list[LogFile], dict[datetime.date, str]]:
+    """Files of the outcomes log that arrive within the attribution windows of the days.
+
+    Args:
+      root: Folder of the logs.
+      pattern: Glob below it, with `{YYYY}`, `{MM}` and `{DD}`.
+      marker: Path below it of a file that says that a day is whole; a day without is not there.
+      format: Their format, or `auto`.
+      splits: Days of the impressions.
+      days_after: Days after an impression's on which its outcomes may still arrive.
+      first_index: Index of the first of them.
+
+    Returns:
+      The files, by name; and what is missing of every day that is not there, by day.
+
+    Raises:
+      InputError: if a name does not tell the format.
+    """
+    days = {day + datetime.timedelta(days=i) for day in splits.days for i in range(days_after + 1)}
+    found: dict[str, int] = {}
+    absent: dict[datetime.date, str] = {}
+    for day in sorted(days):
+        filled = name_day(pattern, day)
+        paths = _match(root, filled)
+        mark = None if marker is None else FileSystems.join(root, name_day(marker, day))
+        if not paths:
+            absent[day] = FileSystems.join(root, filled)
+        elif mark is not None and not FileSystems.exists(mark):
+            absent[day] = mark
+        else:
+            found.update(dict.fromkeys(paths, day.toordinal()))
+    files = [
+        LogFile(first_index + i, path, file_format(path, format), found[path])
+        for i, path in enumerate(sorted(found))
+    ]
+    return files, absent
+
+
+def name_day(pattern: str, day: datetime.date) -> str:
+    """A pattern with the day in it."""
+    for part, code in DAY_PARTS.items():
+        pattern = pattern.replace(part, day.strftime(code))
+    return pattern
+
+
 def fingerprint(paths: Iterable[str], root: str) -> str:
     """A hash of the names, sizes and contents of files.
 
@@ -105,21 +162,13 @@ def fingerprint(paths: Iterable[str], root: str) -> str:
     return total.hexdigest()
 
 
-def file_sizes(paths: Sequence[str]) -> dict[str, int]:
-    """Bytes of every file as it is stored."""
-    found = FileSystems.match(list(paths))
-    return {m.path: m.size_in_bytes for result in found for m in result.metadata_list}
-
-
 def _files_by_day(
     root: str, pattern: str, splits: Splits, path_tells_day: bool
 ) -> tuple[dict[str, int | None], list[Problem]]:
     found: dict[str, int | None] = {}
     problems = []
     for day, split in splits.days.items():
-        filled = pattern
-        for part, code in _DAY_PARTS.items():
-            filled = filled.replace(part, day.strftime(code))
+        filled = name_day(pattern, day)
         paths = _match(root, filled)
         found.update(dict.fromkeys(paths, day.toordinal() if path_tells_day else None))
         if not paths:
@@ -136,6 +185,10 @@ def _files_by_day(
 
 def _match(root: str, pattern: str) -> list[str]:
     (result,) = FileSystems.match([FileSystems.join(root, pattern)])
-    # On a local disk a folder matches too; an object store has none.
     paths = [metadata.path for metadata in result.metadata_list]
-    return sorted(path for path in paths if not os.path.isdir(path))
+    # On a local disk a folder matches too; an object store has none.
+    files = sorted(path for path in paths if not os.path.isdir(path))
+    # As in Hadoop and Spark, such names are marks, checksums and drafts, unless they are asked for.
+    if os.path.basename(pattern).startswith(_HIDDEN):
+        return files
+    return [path for path in files if not os.path.basename(path).startswith(_HIDDEN)]

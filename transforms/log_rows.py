@@ -156,7 +156,7 @@ def _output_columns(schema: LogSchema) -> list[str]:
         *("file", "row", "day", "key_hash", "row_hash"),
         *map(text_column, texts),
         *map(number_column, numbers),
-        *(label_column(task) for task in schema.labels if task not in schema.late_labels),
+        *map(label_column, schema.row_labels),
         *map(true_column, schema.true_probabilities),
         *map(unmatched_column, schema.table_keys),
     ]
@@ -230,9 +230,7 @@ class _Work(RowReader):
 
     def add_labels(self, typed: dict[str, pa.Array]) -> None:
         """Adds labels, but those that wait for outcomes, and true probabilities."""
-        for task, label in self.schema.labels.items():
-            if task in self.schema.late_labels:
-                continue
+        for task, label in self.schema.row_labels.items():
             values, faults = read_label(label, typed)
             for rows, reason in faults:
                 self.reject(rows, f"the label of `{task}` {reason}")

@@ -127,6 +127,11 @@ class LogSchema:
             if any(e.columns & self.outcome_columns for e in label.expressions)
         }
 
+    @cached_property
+    def row_labels(self) -> Mapping[str, Label]:
+        """The other labels, which a row tells by itself."""
+        return {task: label for task, label in self.labels.items() if task not in self.late_labels}
+
     def _expressions(self) -> Iterator[tuple[str, Expression]]:
         """Every task's expressions, each with the config key that holds it."""
         for task, label in self.labels.items():

@@ -36,7 +36,7 @@ def _tally() -> Tally:
 
 
 def test_counts(schema, splits):
-    counts = ingest_counts(_tally(), _FILES, schema, splits)
+    counts = ingest_counts(_tally(), _FILES, (), schema, splits)
     reasons = counts.pop("reasons")
     assert counts == {
         "read": 100,
@@ -52,6 +52,7 @@ def test_counts(schema, splits):
         "other_scenario_rows": 0,
         "outside": {},
         "unmatched": {"items": 0},
+        "clock": {"skewed": 0, "other_day": 0},
         "files": [{"path": "a.csv", "rows": 100}, {"path": "b.csv", "rows": 0}],
         "days": {"2024-01-01": 60, "2024-01-02": 0, "2024-01-03": 0, "2024-01-05": 10},
     }
@@ -63,7 +64,7 @@ def test_lost_rows_are_an_error(schema, splits):
     tally = _tally()
     tally.counts["split", "train"] -= 1
     with pytest.raises(RuntimeError, match="100 rows were read, but accounted for are"):
-        ingest_counts(tally, _FILES, schema, splits)
+        ingest_counts(tally, _FILES, (), schema, splits)
 
 
 def test_the_three_commonest_reasons_are_named():

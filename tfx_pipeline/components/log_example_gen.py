@@ -15,6 +15,7 @@ from tfx.v1.types.standard_artifacts import Examples
 from tfx_pipeline.artifacts import FeatureState, IngestReport, publish, write_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
+from transforms.arrival import check_unchanged, file_marks
 from transforms.enrich import load_side_table
 from transforms.ingest import Ingest, Plan, partition_count, save_tables
 from transforms.ingest_outcome import (
@@ -23,7 +24,7 @@ from transforms.ingest_outcome import (
     too_many_rejected,
     unusable,
 )
-from transforms.log_files import file_sizes, open_file
+from transforms.log_files import open_file
 from transforms.problems import InputError
 from transforms.tally import Tally
 
@@ -67,18 +68,21 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         name: load_side_table(schema, name, paths, settings.data.format, open_file)
         for name, paths in found.tables.items()
     }
+    logs = (*found.files, *found.outcomes)
+    marks = file_marks(found.paths)
     scratch = os.path.join(ingest_report.uri, "scratch")
     plan = Plan(
         files=found.files,
         schema=schema,
         splits=days,
         tables=os.path.join(scratch, "tables"),
-        partitions=partition_count(file_sizes([file.path for file in found.files])),
+        partitions=partition_count({file.path: marks[file.path][0] for file in logs}),
         examples=examples.uri,
         rejected=os.path.join(ingest_report.uri, "rejected"),
         tally=os.path.join(scratch, "tally.json"),
         state=feature_state.uri,
         scratch=os.path.join(scratch, "drafts"),
+        outcomes=found.outcomes,
     )
     save_tables(tables, plan.tables)
     fileio.makedirs(plan.rejected)
@@ -87,13 +91,14 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     with fileio.open(plan.tally) as file:
         tally = Tally.from_json(file.read())
     fileio.rmtree(scratch)
+    check_unchanged(marks)
 
     table_columns = {name: table.columns for name, table in tables.items()}
     # Where a whole file or column is at fault, that rows and days are missing follows.
     problems = unusable(tally, schema, table_columns) or [
         *too_many_rejected(
             tally,
-            found.files,
+            logs,
             settings.data.max_rejected_fraction,
             f"All rejected rows are in {rejected_dir}.",
         ),
@@ -102,7 +107,10 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     if problems:
         publish(plan.rejected, rejected_dir)
         raise InputError(problems)
-    write_json(ingest_report.uri, "counts.json", ingest_counts(tally, found.files, schema, days))
+    counts = ingest_counts(tally, found.files, found.outcomes, schema, days)
+    if found.outcomes:
+        counts["outcomes"]["open_days"] = [str(day) for day in found.open_days]
+    write_json(ingest_report.uri, "counts.json", counts)
     examples.splits = list(days.names)
     examples.span = days.ranges["eval"][1].toordinal() - _EPOCH
     examples.version = 0

@@ -7,6 +7,7 @@ import re
 from tfx_pipeline.config.check_gate import check_gate
 from tfx_pipeline.config.check_history import check_history
 from tfx_pipeline.config.check_model import check_model
+from tfx_pipeline.config.check_outcomes import check_outcomes
 from tfx_pipeline.config.check_serving import check_serving
 from tfx_pipeline.config.check_tasks import check_tasks
 from tfx_pipeline.config.job import Config
@@ -19,6 +20,7 @@ def cross_check(config: Config) -> list[Problem]:
     problems = [
         *_check_statistics(config),
         *check_history(config),
+        *check_outcomes(config),
         *check_model(config),
         *check_tasks(config),
         *check_gate(config),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tfx_pipeline.config.clock import ClockConfig
+from tfx_pipeline.config.duration import Duration
+from tfx_pipeline.config.outcomes import OutcomesConfig
 from tfx_pipeline.config.section import Section
 
 
@@ -65,7 +68,10 @@ Days = Annotated[DayRange, BeforeValidator(_range_from_text)]
 class DataConfig(Section):
     """Which logs are read, and how rows become examples."""
 
-    path: Path = Field(description="Folder that holds the logs and the joined tables.")
+    path: str = Field(
+        description="Folder that holds the logs and the joined tables: a path, also from `~`, or a "
+        "URI that Beam reads, such as `s3://bucket/logs`; see docs/how-to/object-stores.md."
+    )
     logs: str = Field(
         description="Glob below `data.path` of the log files. `{YYYY}`, `{MM}` and `{DD}` in it "
         "stand for the day; files of days that are not needed are then not opened."
@@ -88,6 +94,31 @@ class DataConfig(Section):
         description="Columns that together identify a request: the rows that were ranked together. "
         "Ranking tasks need it. They must be among `event_key`.",
     )
+    success_marker: str | None = Field(
+        None,
+        description="Path below `data.path` of a file that says that a day is whole, such as "
+        "`day={YYYY}-{MM}-{DD}/_SUCCESS`. A day without one is not read: the run stops.",
+    )
+    settle: Duration | None = Field(
+        None,
+        description="For how long files have not changed when they are read, such as `10m`; a run "
+        "stops where one changed later.",
+    )
+    clock: ClockConfig | None = Field(
+        None,
+        description="How event times are read, and what becomes of rows of another day. Without it "
+        "times are only compared.",
+    )
+    attribution_window: Duration | None = Field(
+        None,
+        description="For how long after an impression its outcomes count, such as `3d`. Needed "
+        "with `data.outcomes`.",
+    )
+    outcomes: OutcomesConfig | None = Field(
+        None,
+        description="What users did, where it arrives in a log of its own. Without it all is in "
+        "the rows of the log.",
+    )
     tables: dict[str, SideTable] = Field(
         default_factory=dict, description="User and item tables to join, by a name of your choice."
     )
@@ -100,6 +131,11 @@ class DataConfig(Section):
         le=1,
         description="The run stops when more than this share of the rows read is rejected.",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _expanded(cls, value: str) -> str:
+        return os.path.expanduser(value.removeprefix("file://"))
 
     @model_validator(mode="after")
     def _in_time_order(self) -> DataConfig:
