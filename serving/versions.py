@@ -20,7 +20,9 @@ from pathlib import Path
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 
-_EXTRA = "assets.extra"
+EXTRA = "assets.extra"
+"""Folder in a SavedModel, for files that are no part of the model."""
+
 _HIDDEN = ".tmp-"
 _LOCK = ".push.lock"
 
@@ -51,11 +53,44 @@ def push(
     Raises:
       ValueError: if `model_dir` is no SavedModel or `keep` is less than 1.
     """
-    source, base = Path(model_dir), Path(base_dir)
-    if keep < 1:
-        raise ValueError(f"keep: found {keep}; expected at least 1, the version that is pushed")
+    source = Path(model_dir)
     if not (source / SAVED_MODEL).is_file():
         raise ValueError(f"{source}: found no {SAVED_MODEL}; expected a SavedModel's folder")
+
+    def write(version: int, newest: Path | None, beside: Path) -> bool:
+        texts = {
+            Path(EXTRA, n): text for n, text in (describe(version) if describe else {}).items()
+        }
+        if newest is not None and _same(source, newest, besides=texts):
+            return False
+        shutil.copytree(source, beside, copy_function=shutil.copyfile)
+        for name, text in texts.items():
+            (beside / name).parent.mkdir(exist_ok=True)
+            (beside / name).write_text(text, encoding="utf-8")
+        return True
+
+    return add(base_dir, keep, write)
+
+
+def add(base_dir: str | Path, keep: int, write: Callable[[int, Path | None, Path], bool]) -> int:
+    """Adds the newest version of a base folder; see `push` for numbers, locks and what is kept.
+
+    Args:
+      base_dir: Folder of the versions; made when absent.
+      keep: Versions to keep, the new one included; older ones are removed.
+      write: Is given the new version's number, the folder of the newest version before it, if any,
+        and the folder to write the new one in. Called while nobody else can push. Gives False,
+        and writes nothing, where the newest version is already what it would write.
+
+    Returns:
+      The newest version's number.
+
+    Raises:
+      ValueError: if `keep` is less than 1.
+    """
+    base = Path(base_dir)
+    if keep < 1:
+        raise ValueError(f"keep: found {keep}; expected at least 1, the version that is pushed")
     base.mkdir(parents=True, exist_ok=True)
     with _only_pusher(base):
         # Whoever made these no longer holds the lock, so was killed.
@@ -63,18 +98,10 @@ def push(
             shutil.rmtree(stale)
         before = numbers(base)
         version = max([int(time.time()), *(number + 1 for number in before)])
-        texts = {
-            Path(_EXTRA, n): text for n, text in (describe(version) if describe else {}).items()
-        }
-        if before and _same(source, base / str(before[-1]), besides=texts):
-            return before[-1]
         beside = base / f"{_HIDDEN}{version}"
-        shutil.copytree(source, beside, copy_function=_copy)
-        for name, text in texts.items():
-            (beside / name).parent.mkdir(exist_ok=True)
-            (beside / name).write_text(text, encoding="utf-8")
-            _sync(beside / name)
-        _sync_folders(beside)
+        if not write(version, base / str(before[-1]) if before else None, beside):
+            return before[-1]
+        _sync_all(beside)
         beside.rename(base / str(version))
         _sync(base)
         for old in before[: max(0, len(before) + 1 - keep)]:
@@ -138,13 +165,10 @@ def _only_pusher(base: Path) -> Iterator[None]:
         yield
 
 
-def _copy(source: str, target: str) -> None:
-    shutil.copyfile(source, target)
-    _sync(target)
-
-
-def _sync_folders(folder: Path) -> None:
-    for path, _, _ in os.walk(folder):
+def _sync_all(folder: Path) -> None:
+    for path, _, files in os.walk(folder):
+        for name in files:
+            _sync(os.path.join(path, name))
         _sync(path)
 
 

@@ -36,7 +36,10 @@ def build_model(config: Config, *, num_numbers: int) -> RankingModel:
     tasks = model_tasks(config)
     history = config.features.history
     embedding = embedding_config(
-        settings.embedding, config.features.fields, history.items if history else ()
+        settings.embedding,
+        config.features.fields,
+        history.items if history else (),
+        count_updates=config.serving.delta is not None,
     )
     with precision(config.training.precision):
         return RankingModel(

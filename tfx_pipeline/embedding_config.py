@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from keras_models.embeddings import (
     Adagrad,
+    CountUpdates,
     DecayedCount,
     DynamicEmbeddingConfig,
     ExpireAfter,
@@ -23,7 +24,10 @@ _OPTIMIZERS = {"adagrad": Adagrad, "row_wise_adagrad": RowWiseAdagrad, "lazy_ada
 
 
 def embedding_config(
-    settings: EmbeddingConfig, fields: Sequence[str], history_fields: Sequence[str] = ()
+    settings: EmbeddingConfig,
+    fields: Sequence[str],
+    history_fields: Sequence[str] = (),
+    count_updates: bool = False,
 ) -> DynamicEmbeddingConfig:
     """What the config file asks for.
 
@@ -31,6 +35,7 @@ def embedding_config(
       settings: The section `model.embedding`.
       fields: Names of the columns of the key matrix.
       history_fields: Those whose rows the columns of a history read.
+      count_updates: Whether to count them for delta sync.
     """
     weights = {**settings.score_weights, **dict.fromkeys(settings.pinned, math.inf)}
     return DynamicEmbeddingConfig(
@@ -44,6 +49,7 @@ def embedding_config(
             score=DecayedCount(settings.half_life, settings.half_life_unit, weights),
             expiry=None if settings.expire_days is None else ExpireAfter(settings.expire_days),
             quotas=FieldQuotas(settings.quotas) if settings.quotas else None,
+            sync=CountUpdates() if count_updates else None,
         ),
         optimizer=_optimizer(settings),
         history_fields=tuple(history_fields),

@@ -11,7 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from serving.versions import EXTRA
 from tfx_pipeline.config import Config
+from transforms.problems import InputError, Problem
 
 MODEL_CARD = "model_card.json"
 READABLE_CARD = "model_card.md"
@@ -60,7 +62,48 @@ def model_card(
         },
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "config": json.loads(whole),
+        "delta": None,
     }
+
+
+def card_after_delta(
+    card: Mapping[str, Any], version: int, model_dir: str, delta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is known of a version that a delta made.
+
+    Args:
+      card: Of the whole version that the delta was made of.
+      version: Its number.
+      model_dir: Folder of its SavedModel.
+      delta: What it is: `file`, `whole_version`, `sequence`, `parent` and `rows`.
+    """
+    hashes = {**card["sha256"], "model": file_hashes(model_dir)}
+    return {**card, "version": version, "sha256": hashes, "delta": dict(delta)}
+
+
+def read_card(version_dir: str | Path) -> dict[str, Any]:
+    """The card of a version.
+
+    Args:
+      version_dir: Its folder.
+
+    Raises:
+      InputError: There is none.
+    """
+    path = Path(version_dir, EXTRA, MODEL_CARD)
+    if not path.is_file():
+        raise InputError(
+            [
+                Problem(
+                    str(path),
+                    "no such file",
+                    "the card of a version that a run pushed",
+                    "Name a version's folder, as runs/NAME/serving/MODEL/NUMBER.",
+                )
+            ]
+        )
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return card
 
 
 def card_files(card: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from tfx import v1 as tfx
 
 from keras_models.model import RankingModel
 from keras_models.training import fit
+from serving.delta import SyncFile
 from serving.export import export
 from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
 from tfx_pipeline.artifacts import first_examples, write_json
@@ -18,6 +19,7 @@ from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.inputs import history
 from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
+from tfx_pipeline.model_card import folder_hash
 from transforms.dense_transform import DenseTransform
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
@@ -105,6 +107,8 @@ def export_model(
 ) -> dict[str, list[str]]:
     """Writes the SavedModel of a trained model, as the config wants it to be served.
 
+    With `serving.delta`, what delta sync needs lies beside it.
+
     Args:
       model: The trained model.
       graph: The transform graph that it was trained with.
@@ -116,7 +120,7 @@ def export_model(
       The names of what a request carries, see `serving.export.export`.
     """
     kept, fusion = history(config), config.model.fusion
-    return export(
+    columns = export(
         model,
         graph,
         feature_names=[
@@ -137,6 +141,10 @@ def export_model(
         scenarios=config.scenario.names,
         embedding_rows=config.serving.embedding_rows,
     )
+    if config.serving.delta is not None:
+        states = model.embedding.sync_states()
+        SyncFile.of_export(states, folder_hash(graph.transform_savedmodel_dir)).write(destination)
+    return columns
 
 
 def dataset(
@@ -207,4 +215,7 @@ def training_fingerprint(fn_args: tfx.components.FnArgs, config: Config) -> str:
     """Names what is being trained, so that only the same training resumes from a checkpoint."""
     sections = config.model_dump_json(include={"tasks", "scenario", "model", "training"})
     parts = [sections, fn_args.transform_output, *fn_args.train_files, *fn_args.eval_files]
+    if config.serving.delta is not None:
+        # Its counts are in the checkpoint, too.
+        parts.append("counts updates")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

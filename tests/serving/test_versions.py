@@ -23,13 +23,13 @@ def hang(*args, **kwargs):
 
 if sys.argv[1] == "copying":
     copies = []
-    whole = versions._copy
+    whole = versions.shutil.copyfile
     def copy(source, target):
         copies.append(target)
         hang() if len(copies) == 2 else whole(source, target)
-    versions._copy = copy
+    versions.shutil.copyfile = copy
 elif sys.argv[1] == "renaming":
-    versions._sync_folders = hang
+    versions._sync_all = hang
 else:
     versions.shutil.rmtree = hang
 versions.push(sys.argv[2], sys.argv[3], keep=1)

@@ -11,6 +11,7 @@ import typer
 
 from tfx_pipeline.cli.check import check
 from tfx_pipeline.cli.compare import compare
+from tfx_pipeline.cli.delta import delta
 from tfx_pipeline.cli.fuse import fuse
 from tfx_pipeline.cli.gate import gate
 from tfx_pipeline.cli.predict import predict
@@ -71,6 +72,7 @@ app.command(
 app.command(epilog="Example: equipoise gate runs/simulated --explain")(gate)
 app.command(epilog="Example: equipoise compare runs/ple runs/mmoe runs/pepnet")(compare)
 app.command(epilog="Example: equipoise report runs/simulated")(report)
+app.add_typer(delta, name="delta")
 
 
 def main() -> None:

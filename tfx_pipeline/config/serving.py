@@ -11,6 +11,26 @@ from tfx_pipeline.config.section import NAME, Section
 _Counts = list[Annotated[int, Field(ge=1, le=10_000)]]
 
 
+class DeltaConfig(Section):
+    """Which embedding rows `equipoise delta export` takes; {} takes all that differ."""
+
+    min_updates: int = Field(
+        1, ge=1, description="Training steps that taught a row since it was last synced."
+    )
+    max_age_days: int | None = Field(
+        None,
+        ge=0,
+        description="A row that differs and was last synced more than so many days ago goes along, "
+        "however few its updates. Default: it waits for them, or for the next whole version.",
+    )
+    max_rows_per_field: int | None = Field(
+        None,
+        ge=1,
+        description="Rows of a column that a delta takes at most, the most updated ones. Default: "
+        "all that are due.",
+    )
+
+
 class ServingConfig(Section):
     """How the pushed model is laid out."""
 
@@ -42,6 +62,12 @@ class ServingConfig(Section):
         False,
         description="Also have TFX's InfraValidator load the model in the official image of "
         "TensorFlow Serving, before the gate. Needs docker where the pipeline runs.",
+    )
+    delta: DeltaConfig | None = Field(
+        None,
+        description="Between whole pushes, sync what changed: training then counts the updates of "
+        "every embedding row, and versions can be turned into later ones by deltas. Default: no "
+        "counts, whole pushes alone.",
     )
     keep_versions: int = Field(5, ge=1, description="Versions kept in the push destination.")
 

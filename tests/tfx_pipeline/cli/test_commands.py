@@ -1,7 +1,10 @@
 """What holds for every command of `equipoise`."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -9,14 +12,22 @@ from typer.testing import CliRunner
 
 from tfx_pipeline.cli import app
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+def commands(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """Names of all commands, those of a group after the group's."""
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_says_what_it_does_and_gives_an_example(name: str) -> None:
-    result = CliRunner().invoke(app, [name, "--help"])
-    assert result.exit_code == 0 and "Example" in result.stdout
-    assert get_command(app).commands[name].help  # type: ignore[attr-defined]
+@pytest.mark.parametrize("path", commands(get_command(app)), ids=" ".join)
+def test_help_says_what_it_does_and_gives_an_example(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    _, usage, said = re.split(r"^ *(Usage: .*)$", result.stdout, flags=re.MULTILINE)
+    assert " ".join(path) in usage and len(said.strip().splitlines()[0].split()) > 3
+    assert f"Example: equipoise {' '.join(path)} " in " ".join(said.split())
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

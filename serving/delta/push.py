@@ -1,0 +1,63 @@
+"""Applies a delta to the newest version of a base folder, as its next version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from serving import versions
+from serving.delta.delta import Delta
+from serving.delta.refused import PUSH_WHOLE, DeltaRefusedError
+from serving.delta.version import read_version, write_version
+
+
+def push_delta(
+    delta: Delta,
+    base_dir: str | Path,
+    keep: int,
+    describe: Callable[[int, Path], Mapping[str, str]] | None = None,
+) -> tuple[int, bool]:
+    """Adds the version that a delta makes of the newest one.
+
+    It is written beside and renamed into place, as `serving.versions.push` does it. A delta whose
+    result is the newest version already changes nothing.
+
+    Args:
+      delta: What to apply.
+      base_dir: Folder of the versions.
+      keep: Versions to keep, the new one included; older ones are removed.
+      describe: Gives texts about the version of a number that was written to a folder, to be files
+        under `assets.extra/` of it, by their names.
+
+    Returns:
+      The newest version's number, and whether it is new.
+
+    Raises:
+      DeltaRefusedError: if the newest version is not the one that the delta is for.
+    """
+    written = []
+
+    def write(number: int, newest: Path | None, beside: Path) -> bool:
+        if newest is None:
+            raise DeltaRefusedError(
+                base_dir, "no version", f"the one that {delta.name} is for", PUSH_WHOLE
+            )
+        parent = read_version(newest)
+        if parent.digest() == delta.result:
+            return False
+        write_version(delta.apply(parent, str(newest)), beside)
+        _write_extra(beside, delta.extra)
+        if describe is not None:
+            texts = describe(number, beside)
+            _write_extra(beside, {name: text.encode() for name, text in texts.items()})
+        written.append(number)
+        return True
+
+    return versions.add(base_dir, keep, write), bool(written)
+
+
+def _write_extra(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / versions.EXTRA / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
