@@ -15,13 +15,15 @@ _REMEDY = (
 def frozen_graph_problems(config: Config) -> list[Problem]:
     """What `features.transform_graph` lacks; nothing where none is named.
 
-    A graph knows how many features, numbers and tasks it was fitted for, and by name what it reads;
-    so a config that only changes their order goes unnoticed.
+    A graph knows the features that it was fitted for, in order, but of the tasks only how many they
+    are, and by name what it reads; so a config that only changes the tasks' order goes unnoticed.
     """
     graph = config.features.transform_graph
     if graph is None:
         return []
     import tensorflow_transform as tft
+
+    from transforms.dense_transform import DenseTransform
 
     found = tft.TFTransformOutput(str(graph))
     where = f"features.transform_graph {graph}"
@@ -63,6 +65,25 @@ def frozen_graph_problems(config: Config) -> list[Problem]:
                     _REMEDY,
                 )
             )
+    try:
+        dense = DenseTransform(found.transform_savedmodel_dir)
+    except ValueError as error:
+        why = str(error).partition(": found ")[2].partition(";")[0]
+        problems.append(Problem(where, why, "a graph that this version fitted", _REMEDY))
+    else:
+        for what, fitted_for, wanted_now in (
+            ("categorical features", dense.text_names, config.features.categorical),
+            ("numeric features", dense.number_names, config.features.numbers),
+        ):
+            if set(fitted_for) == set(wanted_now) and list(fitted_for) != list(wanted_now):
+                problems.append(
+                    Problem(
+                        where,
+                        f"the {what} in the order {', '.join(fitted_for)}",
+                        f"that of the config, {', '.join(wanted_now)}",
+                        _REMEDY,
+                    )
+                )
     for name, wanted in (("request", request_columns(config)), ("history_keys", kept)):
         if wanted and name not in gives:
             problems.append(

@@ -10,6 +10,16 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, sche
 
 from tfx_pipeline.config import load_config
 from tfx_pipeline.frozen_graph import frozen_graph_problems
+from transforms.dense_transform import (
+    HAS_NUMBER,
+    HAS_TEXT,
+    NUMBER_NAMES,
+    NUMBERS,
+    SCENARIO_NAME,
+    SCENARIO_TEXTS,
+    TEXT_NAMES,
+    TEXTS,
+)
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
 
@@ -29,6 +39,23 @@ def graph(tmp_path: Path) -> Path:
     ):
         metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
         metadata_io.write_metadata(metadata, str(tmp_path / folder))
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session, tf.name_scope("transform"):
+        for name, features in (
+            (TEXT_NAMES, config.features.categorical),
+            (NUMBER_NAMES, config.features.numbers),
+            (SCENARIO_NAME, [config.scenario.column]),
+        ):
+            tf.constant(features, name=name)
+        matrices = {TEXTS: tf.string, HAS_TEXT: tf.bool, NUMBERS: tf.float32, HAS_NUMBER: tf.bool}
+        for name, dtype in matrices.items():
+            tf.compat.v1.placeholder(dtype, [None, None], name)
+        scenario = tf.compat.v1.placeholder(tf.string, [None], SCENARIO_TEXTS)
+        outputs = {name: tf.identity(scenario) for name in ("keys", "numbers", "scenario")}
+        folder = str(tmp_path / tft.TFTransformOutput.TRANSFORM_FN_DIR)
+        builder = tf.compat.v1.saved_model.Builder(folder)
+        signature = tf.compat.v1.saved_model.predict_signature_def({"tab": scenario}, outputs)
+        builder.add_meta_graph_and_variables(session, ["serve"], {"transform_signature": signature})
+        builder.save()
     return tmp_path
 
 
@@ -50,6 +77,22 @@ def test_a_feature_that_came_later(graph: Path) -> None:
 
 
 _NO_ITEMS = ["serving.item_columns=[]"]
+
+
+def test_features_in_another_order(graph: Path) -> None:
+    config = load_config(CONFIG)
+    names = [*config.features.categorical[1:], config.features.categorical[0]]
+    found = problems(graph, f"features.categorical=[{', '.join(names)}]")
+    assert (
+        "the categorical features in the order " + ", ".join(config.features.categorical) in found
+    )
+    assert "expected that of the config, " + ", ".join(names) in found
+
+
+def test_a_graph_of_another_making(graph: Path) -> None:
+    for file in (graph / tft.TFTransformOutput.TRANSFORM_FN_DIR).glob("saved_model.pb"):
+        file.write_bytes(file.read_bytes().replace(b"text_names", b"older_name"))
+    assert "no tensor transform/text_names; expected a graph that this version" in problems(graph)
 
 
 def test_a_sample_space_and_a_request_that_came_later(graph: Path) -> None:
