@@ -9,18 +9,18 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.backbones import Backbone
-from keras_models.column_blocks import Columns, join, num_rows, whole
 from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding, RowFormat
 from keras_models.gate_axes import Axes
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
 from keras_models.layers import Tower
 from keras_models.plug_ins import PlugIns
 from keras_models.serving_model import ServingModel
+from keras_models.split_columns import Columns, KernelShares, join, num_rows, whole
 from keras_models.tasks import Task, read_tasks
 
 Features = Mapping[str, tf.Tensor]
 FieldColumns: TypeAlias = "tf.Tensor | tuple[tf.Tensor, ...]"
-"""The embedded fields, [B, sum of their widths], or a block a field; see `Columns`."""
+"""The embedded fields, [B, sum of their widths], or one by one: [B, w], or [1, w] for all."""
 Head = IndependentHead | EsmmHead
 
 
@@ -159,6 +159,7 @@ class RankingNetwork(keras.layers.Layer):
         scenario: tf.Tensor,
         user: tf.Tensor | None = None,
         dropout_seed: tf.Tensor | None = None,
+        kernels: KernelShares | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Scores examples from their parts, any of which may be one row for all.
 
@@ -168,21 +169,22 @@ class RankingNetwork(keras.layers.Layer):
           scenario: int64 [B].
           user: [B, H], the vector of the user's history, where the model reads one.
           dropout_seed: As for `call`.
+          kernels: Where the shares of kernels are kept that parts of one row for all go with.
 
         Returns:
           As `call`.
         """
         parts, inside = self.plug_ins, {}
         one_hot = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)
-        all_fields = join([fields])
+        all_fields = join(fields if isinstance(fields, tuple) else [fields], kernels)
         scaled = all_fields
         if parts.epnet is not None:
-            domain = join([one_hot, *self._of(parts.domain, fields)])
+            domain = join([one_hot, *self._of(parts.domain, fields)], kernels)
             scaled, inside["epnet/delta"] = parts.epnet(all_fields, domain)
-        joined = join([scaled, numbers, one_hot, *([] if user is None else [user])])
+        joined = join([scaled, numbers, one_hot, *([] if user is None else [user])], kernels)
         if dropout_seed is not None and self.dropout > 0:
             joined = tf.nn.experimental.stateless_dropout(joined, self.dropout, dropout_seed)
-        if not self._backbone.reads_blocks:
+        if not self._backbone.reads_split_columns:
             joined = whole(joined)
 
         if scenario.shape[0] == 1:
@@ -191,7 +193,7 @@ class RankingNetwork(keras.layers.Layer):
         inside |= output.intermediates
         scores = [] if output.logits is None else [tf.cast(output.logits, tf.float32)]
         if self._tower is not None:
-            gates = self._tower_gates(output.hidden, fields, scaled)
+            gates = self._tower_gates(output.hidden, fields, scaled, kernels)
             if gates is not None:
                 kind = "ppnet" if parts.ppnet is not None else "lhuc"
                 inside |= {f"{kind}/gate_{i}": g for i, g in enumerate(gates, 1) if g is not None}
@@ -227,13 +229,17 @@ class RankingNetwork(keras.layers.Layer):
         return [parts[name] for name in names]
 
     def _tower_gates(
-        self, hidden: tf.Tensor, fields: FieldColumns, scaled: Columns
+        self,
+        hidden: tf.Tensor,
+        fields: FieldColumns,
+        scaled: Columns,
+        kernels: KernelShares | None,
     ) -> list[tf.Tensor | None] | None:
         parts = self.plug_ins
         if parts.ppnet is not None:
-            return parts.ppnet(hidden, join(self._of(parts.prior, fields)), scaled)
+            return parts.ppnet(hidden, join(self._of(parts.prior, fields), kernels), scaled)
         if parts.lhuc is not None:
-            return parts.lhuc(join(self._of([parts.user], fields)))
+            return parts.lhuc(join(self._of([parts.user], fields), kernels))
         return None
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from keras_models.column_blocks import Columns, join
 from keras_models.embeddings import ExportedEmbedding
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
 from keras_models.heads.fusion import SCORE
+from keras_models.split_columns import Columns, KernelShares, join
 
 if TYPE_CHECKING:
     from keras_models.model import RankingNetwork
@@ -26,7 +26,8 @@ class ServingModel(tf.Module):
     `score_items(user_embedding(u), i)` is `__call__` on rows that are all u, each with its own i.
     What depends on the user and the context alone is in `user_embedding`, and is computed once: the
     look-ups, the history's encoder, and, in the first matrix products, their share (not where an
-    EPNet has scaled the user's columns to the candidate).
+    EPNet has scaled the user's columns to the candidate). The shares of the kernels that go with
+    either are kept apart, as they are when it first scores items.
 
     Args:
       network: The trained network.
@@ -62,6 +63,7 @@ class ServingModel(tf.Module):
             )
         self._is_item = [field in item_fields for field in fields]
         self._number_is_item = [name in item_fields for name in numbers] * 2
+        self._kernels = KernelShares()
 
     def __call__(self, features: Features) -> Outputs:
         """What is served, by name.
@@ -128,6 +130,7 @@ class ServingModel(tf.Module):
             self._merge_numbers(numbers, features["numbers"]),
             tf.cast(scenario[:, 0], tf.int64),
             history,
+            kernels=self._kernels,
         )
         return self._outputs(logits, features)
 

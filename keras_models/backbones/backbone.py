@@ -39,7 +39,7 @@ class Backbone(keras.layers.Layer):
       supports_xla: Whether XLA can compile it. It cannot where shapes depend on values.
       scores: Whether it scores by itself, so that there are no towers.
       min_scenarios: Scenarios that it needs to make sense.
-      reads_blocks: Whether its inputs may come as blocks of columns (`keras_models.column_blocks`),
+      reads_split_columns: Whether its inputs may come as `keras_models.split_columns.SplitColumns`,
         of which a ranking request's user is one row: true where it hands them to layers that take
         such, as `StackedDense` does, and looks at them in no other way.
     """
@@ -47,7 +47,7 @@ class Backbone(keras.layers.Layer):
     supports_xla: ClassVar[bool] = True
     scores: ClassVar[bool] = False
     min_scenarios: ClassVar[int] = 1
-    reads_blocks: ClassVar[bool] = False
+    reads_split_columns: ClassVar[bool] = False
 
     def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
         """Which intermediates are gates to look at; the report draws these and no others.

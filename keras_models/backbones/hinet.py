@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
-from keras_models.column_blocks import Columns
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.san import San
 from keras_models.layers.scenario_cgc import ScenarioCgc
 from keras_models.layers.sei import Sei
+from keras_models.split_columns import Columns
 
 
 class HiNet(Backbone):
@@ -46,7 +46,7 @@ class HiNet(Backbone):
 
     supports_xla = False
     min_scenarios = 2
-    reads_blocks = True
+    reads_split_columns = True
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class HiNet(Backbone):
         """Applies the network.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           scenario: int64 [B].
           training: Makes no difference.
 

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
-from keras_models.column_blocks import Columns
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns
 
 
 class Hmoe(Backbone):
@@ -50,7 +50,7 @@ class Hmoe(Backbone):
 
     scores = True
     min_scenarios = 2
-    reads_blocks = True
+    reads_split_columns = True
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Hmoe(Backbone):
         """Scores examples.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           scenario: int64 [B], each below M.
           training: Not read; training and inference are alike.
 

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
-from keras_models.column_blocks import Columns
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns
 
 
 class Mmoe(Backbone):
@@ -34,7 +34,7 @@ class Mmoe(Backbone):
     Mixture-of-Experts", KDD 2018.
     """
 
-    reads_blocks = True
+    reads_split_columns = True
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Mmoe(Backbone):
         """Mixes the experts.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 

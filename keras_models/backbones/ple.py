@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
-from keras_models.column_blocks import Columns
 from keras_models.gate_axes import Axes
 from keras_models.layers.cgc import Cgc
+from keras_models.split_columns import Columns
 
 
 class Ple(Backbone):
@@ -29,7 +29,7 @@ class Ple(Backbone):
     Reference: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
     """
 
-    reads_blocks = True
+    reads_split_columns = True
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Ple(Backbone):
         """Applies the levels.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 

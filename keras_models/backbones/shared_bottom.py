@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.backbones.backbone import Backbone, BackboneOutput
-from keras_models.column_blocks import Columns
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.split_columns import Columns
 
 
 class SharedBottom(Backbone):
@@ -25,7 +25,7 @@ class SharedBottom(Backbone):
     Reference: Caruana, "Multitask learning", Machine Learning 28, 1997.
     """
 
-    reads_blocks = True
+    reads_split_columns = True
 
     def __init__(self, num_tasks: int, *, units: Sequence[int] = (128, 64), **kwargs: Any):
         super().__init__(**kwargs)
@@ -37,7 +37,7 @@ class SharedBottom(Backbone):
         """Applies the MLP.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           scenario: int64 [B]; not read, x holds it.
           training: Not read; training and inference are alike.
 

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns, SplitColumns
 
 
 class Cgc(keras.layers.Layer):
@@ -67,7 +67,7 @@ class Cgc(keras.layers.Layer):
         """Applies the level.
 
         Args:
-          inputs: float32 [B, I], or its blocks, read by all; or [B, K + 1, I], x_s last.
+          inputs: float32 [B, I], or split columns, read by all; or [B, K + 1, I], x_s last.
 
         Returns:
           float32 [B, K + 1, H], y_s last, or [B, K, H] without a shared gate; and the gates:
@@ -75,7 +75,7 @@ class Cgc(keras.layers.Layer):
           `shared_gate` float32 [B, K * P + S].
         """
         for_tasks = for_shared = inputs
-        if not isinstance(inputs, tuple) and inputs.shape.rank == 3:
+        if not isinstance(inputs, SplitColumns) and inputs.shape.rank == 3:
             # Split, not sliced: on CPU the gradient of a slice takes several times as long.
             for_tasks, for_shared = tf.split(inputs, [self.num_tasks, 1], axis=1)
         gates = {"task_gates": tf.nn.softmax(self._task_gates(for_tasks), axis=-1)}

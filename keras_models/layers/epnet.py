@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns, blocks, join, whole
 from keras_models.layers.gate_nu import GateNu
 from keras_models.precision import precision
+from keras_models.split_columns import Columns, each, join, whole
 
 
 class EpNet(keras.layers.Layer):
@@ -79,14 +79,15 @@ class EpNet(keras.layers.Layer):
         """Scales the embeddings.
 
         Args:
-          embedded: float32 [B, I], E, the embeddings of all fields side by side, or its blocks.
-          domain: float32 [B, d], F_domain, the scenario and its statistics, or its blocks.
+          embedded: float32 [B, I], E, the embeddings of all fields side by side, or split columns.
+          domain: float32 [B, d], F_domain, the scenario and its statistics, or split columns.
 
         Returns:
           O_ep float32 [B, I]; delta float32 [B, I], or [B, F] with `per_field`.
         """
-        read = [*blocks(domain), *(tf.stop_gradient(block) for block in blocks(embedded))]
-        (delta,) = self._gate(join([tf.cast(block, self.compute_dtype) for block in read]))
+        read = [domain, each(embedded, tf.stop_gradient)]
+        cast = [each(part, lambda block: tf.cast(block, self.compute_dtype)) for part in read]
+        (delta,) = self._gate(join(cast))
         embedded = whole(embedded)
         if self._spread is None:
             return delta * embedded, delta

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns
 
 
 class ExpertBank(keras.layers.Layer):
@@ -51,7 +51,7 @@ class ExpertBank(keras.layers.Layer):
         """Applies the experts.
 
         Args:
-          inputs: float32 [B, I], or its blocks, read by all; or [B, G, I].
+          inputs: float32 [B, I], or split columns, read by all; or [B, G, I].
 
         Returns:
           float32 [B, E, H].

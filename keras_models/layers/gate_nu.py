@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns
 
 
 class GateNu(keras.layers.Layer):
@@ -47,7 +47,7 @@ class GateNu(keras.layers.Layer):
         """Applies the gates.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
 
         Returns:
           N tensors, float32 [B, units of the gate].

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns, blocks, join
 from keras_models.layers.gate_nu import GateNu
 from keras_models.precision import precision
+from keras_models.split_columns import Columns, each, join
 
 
 class PpNet(keras.layers.Layer):
@@ -82,15 +82,15 @@ class PpNet(keras.layers.Layer):
 
         Args:
           inputs: float32 [B, K, H], what the towers read; only its width counts.
-          prior: float32 [B, p], embeddings of user, item and author, or its blocks.
-          embedded: float32 [B, I], O_ep, or the embeddings where there is no EPNet; or its blocks.
+          prior: float32 [B, p], embeddings of user, item and author, or split columns.
+          embedded: float32 [B, I], O_ep, or the embeddings without an EPNet; or split columns.
 
         Returns:
           One gate a layer of the towers, float32 [B, K, width of what it reads]; None for a layer
           that reads its input as it is.
         """
-        read = [*blocks(prior), *(tf.stop_gradient(block) for block in blocks(embedded))]
-        known = join([tf.cast(block, self.compute_dtype) for block in read])
+        read = [prior, each(embedded, tf.stop_gradient)]
+        known = join([each(p, lambda block: tf.cast(block, self.compute_dtype)) for p in read])
         gates = [
             tf.reshape(gate, [-1, self.num_tasks, width])
             for gate, width in zip(self._gates(known), self._widths, strict=True)

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.split_columns import Columns
 
 
 class Sei(keras.layers.Layer):
@@ -50,7 +50,7 @@ class Sei(keras.layers.Layer):
         """Applies the extractors and sums them.
 
         Args:
-          inputs: float32 [B, I], or its blocks.
+          inputs: float32 [B, I], or split columns.
           coefficients: float32 [B, C, N], a; for the extractors themselves the identity.
 
         Returns:

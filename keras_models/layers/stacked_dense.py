@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_models.column_blocks import Columns, product
+from keras_models.split_columns import Columns, SplitColumns, product
 
 
 class StackedDense(keras.layers.Layer):
@@ -73,15 +73,15 @@ class StackedDense(keras.layers.Layer):
         """Applies the layers.
 
         Args:
-          inputs: float32 [B, I], or its blocks, read by all; or [B, G, I].
+          inputs: float32 [B, I], or split columns, read by all; or [B, G, I].
 
         Returns:
           float32 [B, N, O].
         """
-        width = self.kernel.shape[0]
-        if isinstance(inputs, tuple) or inputs.shape.rank == 2:
-            outputs = product(inputs, tf.reshape(self.kernel, [width, -1]))
+        if isinstance(inputs, SplitColumns) or inputs.shape.rank == 2:
+            outputs = product(inputs, self.kernel)
         else:
+            width = self.kernel.shape[0]
             kernels = tf.split(self.kernel, self.readers, axis=1)
             products = [
                 tf.matmul(one, tf.reshape(kernel, [width, -1]))
