@@ -4,7 +4,8 @@ A folder with `state.json` (its format, the last day, what each statistic is, it
 keys, what is kept of a behaviour), with `statistics/*.parquet`, the sums of every key: `key`,
 `count` and `positives:<task>` in float64, where `key` is that of `transforms.keys.joint_keys`, and
 with `histories/*.parquet`, the last behaviours of every user: `user`, `time` and, by the names of
-the features, its items, scenario and labels; a user's rows stand together, oldest first.
+the features, its items, scenario and labels; a user's rows stand together, oldest first; and with
+`events/*.parquet`, the event keys of the last days, as `earlier_events` keeps them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import tensorflow as tf
 
 from transforms.history import History
 from transforms.state_format import (
+    EVENTS,
     FORMAT,
     HISTORIES,
     MANIFEST,
@@ -45,6 +47,7 @@ class FeatureState:
       statistics: What it holds sums for.
       totals: Of each statistic, the sums over all keys, float64 [1 + T].
       history: What it holds of behaviours.
+      event_key: Columns of the event keys that it holds.
     """
 
     folder: str
@@ -52,10 +55,15 @@ class FeatureState:
     statistics: tuple[Statistic, ...]
     totals: tuple[np.ndarray, ...]
     history: History | None = None
+    event_key: tuple[str, ...] = ()
 
     def behaviours(self) -> list[str]:
         """Files with the last behaviours of every user."""
         return sorted(tf.io.gfile.glob(os.path.join(self.folder, HISTORIES, "*.parquet")))
+
+    def events(self) -> list[str]:
+        """Files with the event keys of the last days."""
+        return sorted(tf.io.gfile.glob(os.path.join(self.folder, EVENTS, "*.parquet")))
 
     def shards(self, statistic: Statistic) -> list[str]:
         """Files with the sums of a statistic."""
@@ -82,6 +90,7 @@ def read_state(folder: str) -> FeatureState:
         ),
         tuple(np.array([e["count"], *e["positives"]], np.float64) for e in entries),
         history_of(manifest),
+        tuple(manifest.get("event_key", ())),
     )
 
 
@@ -92,6 +101,7 @@ def write_manifest(
     totals: Sequence[np.ndarray],
     history: History | None,
     scratch: str,
+    event_key: Sequence[str] = (),
 ) -> None:
     """Writes `state.json`; arguments as in `FeatureState`."""
     manifest = {
@@ -102,6 +112,7 @@ def write_manifest(
             for s, sums in zip(statistics, totals, strict=True)
         ],
         "history": None if history is None else dataclasses.asdict(history),
+        "event_key": list(event_key),
     }
     with renamed_into_place(os.path.join(folder, MANIFEST), scratch) as draft:
         write_file(draft, json.dumps(manifest, indent=1, allow_nan=False).encode())
@@ -115,6 +126,11 @@ def write_shard(folder: str, index: int, shard: str, sums: pa.Table, scratch: st
 def write_behaviours(folder: str, shard: str, behaviours: pa.Table, scratch: str) -> None:
     """Writes the last behaviours of some users."""
     _write(os.path.join(folder, HISTORIES, f"{shard}.parquet"), behaviours, scratch)
+
+
+def write_events(folder: str, shard: str, events: pa.Table, scratch: str) -> None:
+    """Writes some event keys of the last days."""
+    _write(os.path.join(folder, EVENTS, f"{shard}.parquet"), events, scratch)
 
 
 def read_shard(path: str) -> pa.Table:

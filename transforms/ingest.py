@@ -16,7 +16,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -28,9 +28,17 @@ import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
 from transforms.days import Splits
-from transforms.dedupe import EVENT_BITS, duplicates
+from transforms.dedupe import duplicates
+from transforms.earlier_events import (
+    by_partition,
+    events_of,
+    kept_until,
+    partition_of,
+    repeated,
+)
 from transforms.enrich import SideTable, text_column
 from transforms.examples import encode, feature_table, scenario_names
+from transforms.feature_state import read_shard, write_events
 from transforms.join_outcomes import JoinOutcomes, by_key
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
@@ -72,6 +80,7 @@ class Plan:
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to go on from.
       outcomes: Files of the outcomes log, numbered on from `files`; the path tells their day.
+      duplicate_days: For how many days the state keeps event keys.
     """
 
     files: tuple[LogFile, ...]
@@ -86,6 +95,7 @@ class Plan:
     scratch: str
     start: str | None = None
     outcomes: tuple[LogFile, ...] = ()
+    duplicate_days: int = 0
 
     def past_days(self) -> PastDaysPlan:
         """The part of it that is about statistics."""
@@ -99,6 +109,7 @@ class Plan:
             scratch=self.scratch,
             start=self.start,
             history=self.schema.history,
+            event_key=self.schema.event_key,
         )
 
 
@@ -131,6 +142,7 @@ class Ingest(beam.PTransform):
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Builds the pass; its result is the tally's path."""
         plan = self.plan
+        start = plan.past_days().start_state()
         read = (
             pipeline
             | "Files" >> beam.Create(plan.files)
@@ -143,9 +155,14 @@ class Ingest(beam.PTransform):
             | "PrepareRows"
             >> beam.ParDo(_PrepareRows(plan)).with_outputs("rejected", "tally", main="rows")
         )
+        earlier = (
+            pipeline
+            | "EarlierEvents" >> beam.Create(start.events() if plan.start else [])
+            | "ReadEarlierEvents" >> beam.FlatMap(_read_events, plan.partitions)
+        )
         kept = (
-            _keyed(prepared.rows, "Rows")
-            | "GroupByEventKey" >> beam.GroupByKey()
+            {"rows": _keyed(prepared.rows, "Rows"), "earlier": _keyed(earlier, "Earlier")}
+            | "GroupByEventKey" >> beam.CoGroupByKey()
             | "DropDuplicates"
             >> beam.ParDo(_DropDuplicates(plan)).with_outputs("tally", main="rows")
         )
@@ -218,6 +235,11 @@ class _ReadBlocks(beam.DoFn):
             yield beam.pvalue.TaggedOutput("tally", Tally(problems=set(error.problems)))
 
 
+def _read_events(path: str, partitions: int) -> Iterator[tuple[int, bytes]]:
+    for partition, events in by_partition(read_shard(path), partitions):
+        yield partition, to_ipc(events)
+
+
 class _PrepareRows(beam.DoFn):
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -279,7 +301,7 @@ class _Tables:
 
 
 def _by_partition(rows: pa.Table, partitions: int) -> Iterator[tuple[int, bytes]]:
-    target = (rows.column("key_hash").to_numpy() >> np.uint64(EVENT_BITS)) % np.uint64(partitions)
+    target = partition_of(rows.column("key_hash").to_numpy(), partitions)
     if partitions > 1:
         rows = rows.take(pa.array(np.argsort(target, kind="stable")))
     sizes = np.bincount(target.astype(np.int64), minlength=partitions)
@@ -289,18 +311,29 @@ def _by_partition(rows: pa.Table, partitions: int) -> Iterator[tuple[int, bytes]
 
 
 class _DropDuplicates(beam.DoFn):
-    """Drops the duplicates of a partition."""
+    """Drops the duplicates of a partition, and keeps its event keys for later days."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
 
     def process(
-        self, element: tuple[int, Iterable[bytes]]
+        self, element: tuple[int, Mapping[str, Iterable[bytes]]]
     ) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
         partition, parts = element
         tally = Tally()
-        schema = self.plan.schema
-        rows = _without_duplicates(pa.concat_tables(map(from_ipc, parts)), schema, tally)
+        plan = self.plan
+        earlier = list(map(from_ipc, parts["earlier"]))
+        tables = list(map(from_ipc, parts["rows"]))
+        events = list(earlier)
+        if tables:
+            rows = _without_duplicates(pa.concat_tables(tables), plan.schema, earlier, tally)
+            events.append(events_of(rows, plan.schema))
+        if plan.duplicate_days:
+            kept = kept_until(events, plan.past_days().last_day, plan.duplicate_days)
+            name = f"{partition:05d}-of-{plan.partitions:05d}"
+            write_events(plan.state, name, kept, plan.scratch)
+        if not tables:
+            return
         # By hash: shuffled but for rows of one request, and in the same order in every run.
         rows = rows.take(pa.array(np.argsort(rows.column("key_hash").to_numpy(), kind="stable")))
         yield beam.pvalue.TaggedOutput("tally", tally)
@@ -331,14 +364,19 @@ class _WriteExamples(beam.DoFn):
         yield tally
 
 
-def _without_duplicates(rows: pa.Table, schema: LogSchema, tally: Tally) -> pa.Table:
+def _without_duplicates(
+    rows: pa.Table, schema: LogSchema, earlier: Sequence[pa.Table], tally: Tally
+) -> pa.Table:
     order = np.lexsort((rows.column("row").to_numpy(), rows.column("file").to_numpy()))
     rows = rows.take(pa.array(order)).combine_chunks()
     keys = [rows.column(text_column(c)) for c in schema.event_key]
     equal_row, equal_key = duplicates(keys, rows.column("row_hash").to_numpy())
     tally.count("duplicates", "equal_rows", rows=int(equal_row.sum()))
     tally.count("duplicates", "equal_keys", rows=int(equal_key.sum()))
-    return rows.filter(pa.array(~(equal_row | equal_key)))
+    rows = rows.filter(pa.array(~(equal_row | equal_key)))
+    of_earlier_days = repeated(events_of(rows, schema), earlier)
+    tally.count("duplicates", "earlier_days", rows=int(of_earlier_days.sum()))
+    return rows.filter(pa.array(~of_earlier_days))
 
 
 def _count_kept(rows: pa.Table, schema: LogSchema, tally: Tally) -> None:

@@ -42,6 +42,7 @@ def ingest_counts(
         "duplicates": sum(duplicates.values()),
         "equal_rows": duplicates.get("equal_rows", 0),
         "equal_keys": duplicates.get("equal_keys", 0),
+        "earlier_days": duplicates.get("earlier_days", 0),
         "rejected": sum(tally.of("rejected").values()),
         "out_of_range": sum(tally.of("out_of_range").values()),
         **kept,

@@ -46,6 +46,7 @@ class PastDaysPlan:
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to count on from.
       history: What is kept of users' behaviours; see `past_behaviours`.
+      event_key: Columns of the event keys that are kept.
     """
 
     statistics: tuple[Statistic, ...]
@@ -56,16 +57,20 @@ class PastDaysPlan:
     scratch: str
     start: str | None = None
     history: History | None = None
+    event_key: tuple[str, ...] = ()
 
     def start_state(self) -> FeatureState:
         """The state to count on from; an empty one where there is none.
 
         Raises:
-          ValueError: if it is of other statistics or histories, or not of an earlier day.
+          ValueError: if it is of other statistics, histories or event keys, or not of an earlier
+            day.
         """
         if self.start is None:
             zeros = tuple(np.zeros(1 + len(s.of)) for s in self.statistics)
-            return FeatureState("", self.first_day - 1, self.statistics, zeros, self.history)
+            return FeatureState(
+                "", self.first_day - 1, self.statistics, zeros, self.history, self.event_key
+            )
         start = read_state(self.start)
         if start.statistics != self.statistics:
             raise ValueError(
@@ -74,6 +79,10 @@ class PastDaysPlan:
         if start.history != self.history:
             raise ValueError(
                 f"{self.start}: found the histories {start.history}; expected {self.history}"
+            )
+        if start.event_key != self.event_key:
+            raise ValueError(
+                f"{self.start}: found the event key {start.event_key}; expected {self.event_key}"
             )
         if start.last_day >= self.first_day:
             raise ValueError(
@@ -158,7 +167,15 @@ def _write_manifest(
     plan: PastDaysPlan, start: FeatureState, totals: Mapping[int, tuple[int, ...]]
 ) -> None:
     last = [_day_totals(plan, start, i, totals)[1] for i in range(len(plan.statistics))]
-    write_manifest(plan.state, plan.last_day, plan.statistics, last, plan.history, plan.scratch)
+    write_manifest(
+        plan.state,
+        plan.last_day,
+        plan.statistics,
+        last,
+        plan.history,
+        plan.scratch,
+        plan.event_key,
+    )
 
 
 def row_keys(rows: pa.Table, statistics: Sequence[Statistic]) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ FORMAT = 2
 MANIFEST = "state.json"
 STATISTICS = "statistics"
 HISTORIES = "histories"
+EVENTS = "events"
 
 USER = "user"
 """Column of the user of a behaviour."""

@@ -49,7 +49,7 @@ def draw(seed: int, days: int = 5, rows: int = 160) -> list[dict[str, Any]]:
             "item": str(drawn.randrange(9)),
             "tab": drawn.choice(["1", "0", "7", "tab of tomorrow", "日"]),
             "day": (day := drawn.choice(shown)),
-            "date": _text(day),
+            "date": date(day),
             "time": serial,
             "click": drawn.randrange(2),
             "long": int(drawn.random() < 0.3),
@@ -114,6 +114,7 @@ def ingest(
         state=str(folder / "state"),
         scratch=str(folder / "scratch"),
         start=None if start is None else str(start),
+        duplicate_days=2,
     )
     table = load_side_table(schema, "items", [str(logs / "items.csv")], "auto", open_file)
     save_tables({"items": table}, plan.tables)
@@ -176,7 +177,7 @@ def _key(row: dict[str, Any], statistic: Statistic) -> tuple[str, ...]:
     return tuple({**row, "author": author}[column] for column in statistic.by)
 
 
-def _text(day: int) -> str:
+def date(day: int) -> str:
     return datetime.date.fromordinal(FIRST_DAY + day).strftime("%Y%m%d")
 
 

@@ -43,6 +43,7 @@ def test_counts(schema, splits):
         "duplicates": 7,
         "equal_rows": 4,
         "equal_keys": 3,
+        "earlier_days": 0,
         "rejected": 12,
         "out_of_range": 11,
         "train": 60,

@@ -83,6 +83,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         state=feature_state.uri,
         scratch=os.path.join(scratch, "drafts"),
         outcomes=found.outcomes,
+        duplicate_days=settings.data.duplicate_days,
     )
     save_tables(tables, plan.tables)
     fileio.makedirs(plan.rejected)

@@ -87,6 +87,13 @@ class DataConfig(Section):
         description="Columns that together identify an event; rows that repeat a key are dropped "
         "after the first.",
     )
+    duplicate_days: int = Field(
+        3,
+        ge=0,
+        description="For how many days event keys are kept in the feature state, 8 bytes each, so "
+        "that an event is found which arrives again in the log of a later day, when only that day "
+        "is read.",
+    )
     event_time: str = Field(description="Numeric column with the event's time, in any unit.")
     user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
     request: list[str] = Field(

@@ -226,7 +226,7 @@ def test_the_same_input_gives_the_same_output(logs, tmp_path):
     ]
     assert [f.name for f in files] == [
         *("counts.json", "00000.parquet", "00001.parquet", "00002.parquet"),
-        *("state.json", "000-00000-of-00001.parquet"),
+        *("00000-of-00001.parquet", "state.json", "000-00000-of-00001.parquet"),
     ]
     for file in files:
         again = tmp_path / "b" / file.relative_to(tmp_path / "a")
