@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from keras_models import metrics
+from serving import versions
 from tfx_pipeline.simulate import simulate
 
 pytestmark = pytest.mark.e2e
@@ -424,7 +425,9 @@ def _columns(examples: list[bytes], tasks: list[str]) -> dict[str, np.ndarray]:
 def test_one_tab_learned_wrong_is_named(tmp_path: Path) -> None:
     """The second model was shown the labels of `search` shuffled, and nothing else.
 
-    What the other tabs lose through the embeddings that all share is within the tolerance.
+    What the other tabs lose through the embeddings that all share is within the tolerance: when
+    this was written, beyond the noise .007 at most. The pool holds the rows of `search` too, so it
+    may fall with it.
     """
     rng = np.random.default_rng(0)
     for day in simulate(tmp_path / "logs", days=7, rows_per_day=8_000)[:-1]:
@@ -438,7 +441,7 @@ def test_one_tab_learned_wrong_is_named(tmp_path: Path) -> None:
         (tmp_path / "shuffled").mkdir(exist_ok=True)
         pq.write_table(table, tmp_path / "shuffled" / day.name)
     shutil.copy(tmp_path / "logs" / "day=2024-01-07.parquet", tmp_path / "shuffled")
-    sets = ["training.epochs=3", "training.batch_size=256", "gate.max_auc_drop=0.03"]
+    sets = ["training.epochs=3", "training.batch_size=256", "gate.max_auc_drop=0.02"]
     arguments = ["--workdir", tmp_path / "work", *(part for s in sets for part in ("--set", s))]
     first = equipoise("run", CONFIG, *arguments, "--set", f"data.path={tmp_path / 'logs'}")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -447,13 +450,15 @@ def test_one_tab_learned_wrong_is_named(tmp_path: Path) -> None:
     assert second.returncode == 3, second.stdout + second.stderr
     summary = json.loads((tmp_path / "work/summary.json").read_text())
     failures = summary["gate"]["failures"]
-    assert {(f["scenario"], f["metric"], f["kind"]) for f in failures} == {
-        ("search", "auc", "change")
-    }
-    assert "long_view" in {f["task"] for f in failures}
-    assert failures[0]["why"] in second.stdout
-    assert f"in search fell from {failures[0]['baseline']:.4f} in version {pushed}" in second.stdout
-    assert os.listdir(tmp_path / "work/serving/simulated") == [str(pushed)]
+    assert {(f["metric"], f["kind"]) for f in failures} == {("auc", "change")}
+    assert {f["scenario"] for f in failures} - {"*"} == {"search"}
+    assert all(failure["why"] in second.stdout for failure in failures)
+    (long_view,) = (f for f in failures if (f["task"], f["scenario"]) == ("long_view", "search"))
+    assert (
+        f"AUC of long_view in search fell from {long_view['baseline']:.4f} in version {pushed} to "
+        f"{long_view['value']:.4f}"
+    ) in second.stdout
+    assert versions.numbers(tmp_path / "work/serving/simulated") == [pushed]
 
 
 @pytest.fixture
