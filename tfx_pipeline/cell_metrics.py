@@ -159,17 +159,19 @@ class _Columns(beam.CombineFn):
     def add_input(
         self, accumulator: _Accumulator, element: metric_types.StandardMetricInputs
     ) -> _Accumulator:
+        # Each of these is a search of its own in TFMA: once a row, not once a task.
+        features, by_task, labels = element.features, element.predictions, element.labels
         request = 0
         if self._request_feature is not None:
-            request = np.ravel(element.features[self._request_feature])[0]
+            request = np.ravel(features[self._request_feature])[0]
         predictions: list[float] = []
         for task in self._kinds:
-            predictions.extend(np.ravel(element.predictions[task]))
+            predictions.extend(np.ravel(by_task[task]))
         accumulator.waiting.append(
             (
-                np.ravel(element.features[self._user_feature])[0],
+                np.ravel(features[self._user_feature])[0],
                 request,
-                [_label(element.labels[task]) for task in self._kinds],
+                [_label(labels[task]) for task in self._kinds],
                 predictions,
             )
         )

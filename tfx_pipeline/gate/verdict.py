@@ -132,7 +132,7 @@ def _failure(
     criterion: Criterion, decision: Decision, measured: Measured, version: int | None
 ) -> dict[str, Any]:
     name, place = METRIC_NAMES[criterion.metric], _place(criterion.task, criterion.scenario)
-    noise = f"noise explains {decision.noise:.4f}"
+    noise = f"noise alone explains {decision.noise:.4f}"
     failure = {
         "task": criterion.task,
         "scenario": criterion.scenario,
