@@ -55,6 +55,9 @@ def log_schema(config: Config) -> LogSchema:
         request=request_columns(config),
         clock=_clock(config),
         outcomes=_outcomes(config),
+        fill_gone=data.schema_changes.column_gone == "fill",
+        fill_cells=data.schema_changes.type_change == "fill",
+        enums=tuple(dict.fromkeys([config.scenario.column, *data.schema_changes.enums])),
     )
     problems = schema.problems()
     if problems:

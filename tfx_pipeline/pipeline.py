@@ -61,6 +61,7 @@ def create_pipeline(
             "transforms", "tfx_pipeline.inputs", "tfx_pipeline.components.log_example_gen"
         ),
         rejected_dir=os.path.join(workdir, "rejected"),
+        days_dir=os.path.join(workdir, "days"),
     )
     examples = example_gen.outputs["examples"]
 

@@ -32,7 +32,7 @@ def key_hashes(columns: Sequence[pa.Array]) -> np.ndarray:
     """
     hashes = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
-        hashes = _mix(hashes + _cell_hashes(column))
+        hashes = mix(hashes + _cell_hashes(column))
     return hashes
 
 
@@ -66,7 +66,7 @@ def row_hashes(table: pa.Table) -> np.ndarray:
     for name in table.column_names:
         cells = _cell_hashes(table.column(name).combine_chunks())
         salt = hash_array(np.array([name], object), categorize=False)[0]
-        hashes += np.where(cells == _NO_VALUE, _NO_VALUE, _mix(cells ^ salt))
+        hashes += np.where(cells == _NO_VALUE, _NO_VALUE, mix(cells ^ salt))
     return hashes
 
 
@@ -98,7 +98,7 @@ def _cell_hashes(column: pa.Array) -> np.ndarray:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) and kind != pa.float16():
         whole = pa.types.is_integer(kind)
         numbers = column.cast(pa.int64() if whole else pa.float64(), safe=False).fill_null(0)
-        hashes = _mix(numbers.to_numpy(zero_copy_only=False).view(np.uint64) + np.uint64(1))
+        hashes = mix(numbers.to_numpy(zero_copy_only=False).view(np.uint64) + np.uint64(1))
     else:
         if not is_scalar(kind):
             column = pa.array([None if v is None else repr(v) for v in column.to_pylist()])
@@ -111,7 +111,7 @@ def _cell_hashes(column: pa.Array) -> np.ndarray:
     return np.where(valid, np.maximum(hashes, np.uint64(1)), _NO_VALUE)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def mix(x: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64: every input bit reaches every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

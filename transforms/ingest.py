@@ -28,7 +28,7 @@ import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
 from transforms.days import Splits
-from transforms.dedupe import duplicates
+from transforms.dedupe import duplicates, mix
 from transforms.earlier_events import (
     by_partition,
     events_of,
@@ -49,6 +49,7 @@ from transforms.past_days import AddPastDays, PastDaysPlan
 from transforms.problems import InputError
 from transforms.readers import Block, parse_block, read_blocks
 from transforms.row_reader import LogFile
+from transforms.schema_changes import MOST_VALUES
 from transforms.storage import from_ipc, read_file, renamed_into_place, to_ipc, write_file
 from transforms.tally import Tally, total
 
@@ -352,9 +353,11 @@ class _WriteExamples(beam.DoFn):
         tally = Tally()
         rows = from_ipc(data)
         _count_kept(rows, plan.schema, tally)
+        _count_days(rows, plan.schema, tally)
         splits = plan.splits.of(rows.column("day").to_numpy())
         for i, name in enumerate(plan.splits.names):
             share = rows.filter(pa.array(splits == i))
+            _count_values(share, name, plan.schema, tally)
             tally.count("split", name, rows=share.num_rows)
             if share.num_rows:
                 file = f"data_tfrecord-{partition:05d}-of-{plan.partitions:05d}.gz"
@@ -392,6 +395,35 @@ def _count_kept(rows: pa.Table, schema: LogSchema, tally: Tally) -> None:
     for table in schema.table_keys:
         unmatched = rows.column(unmatched_column(table))
         tally.count("unmatched", table, rows=pc.sum(unmatched).as_py() or 0)
+
+
+def _count_days(rows: pa.Table, schema: LogSchema, tally: Tally) -> None:
+    """Counts what a day is recognised by, and the sums of its labels."""
+    days = rows.column("day").to_numpy()
+    hashes = rows.column("row_hash").to_numpy()
+    for task in schema.labels:
+        labels = rows.column(label_column(task)).cast(pa.float64()).to_numpy()
+        hashes = mix(hashes ^ labels.view(np.uint64))
+        for day in np.unique(days).tolist():
+            name = datetime.date.fromordinal(day).isoformat()
+            # Whole numbers, which add up to the same in any order.
+            thousandths = round(1000 * np.nansum(labels[days == day]))
+            tally.count("label_thousandths", name, task, rows=thousandths)
+    for day in np.unique(days).tolist():
+        checksum = int(hashes[days == day].sum())
+        tally.add_checksum(datetime.date.fromordinal(day).isoformat(), checksum)
+
+
+def _count_values(rows: pa.Table, split: str, schema: LogSchema, tally: Tally) -> None:
+    """Counts the values of enums in a split."""
+    for column in schema.enums:
+        counts = rows.column(text_column(column)).value_counts().to_pylist()
+        if len(counts) > MOST_VALUES:
+            tally.count("no_enum", column, rows=1)
+            continue
+        for entry in counts:
+            if entry["values"] is not None:
+                tally.count("value", column, split, entry["values"], rows=entry["counts"])
 
 
 def _write_records(features: pa.Table, path: str) -> None:

@@ -54,6 +54,7 @@ def ingest_counts(
             for task, label in schema.labels.items()
             if label.may_be_absent
         },
+        "filled": tally.of("filled"),
         "unmatched": {t: tally.of("unmatched").get(t, 0) for t in schema.table_keys},
         "clock": {kind: tally.of("clock").get(kind, 0) for kind in ("skewed", "other_day")},
         "files": [{"path": f.path, "rows": read.get(f.path, 0)} for f in files],
@@ -92,9 +93,12 @@ def unusable(
       table_columns: Columns of every joined table, without its key.
     """
     problems = list(tally.problems)
+    anywhere = frozenset[str]().union(*tally.columns.values())
     for path, columns in tally.columns.items():
         if columns:  # a JSON Lines file without a single row has none
-            problems += column_problems(schema, path, columns, table_columns)
+            # What is in no file at all is not gone, but misspelt.
+            fill = schema.fill_columns & anywhere
+            problems += column_problems(schema, path, columns, table_columns, fill)
     return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
 
 
@@ -155,6 +159,8 @@ def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]
     for what, cells in sorted(tally.counts.items()):
         if what[0] == "cells" and cells >= _FEW_CELLS:
             _, path, column, kind = what
+            if schema.fill_cells and column in schema.only_features:
+                continue
             if tally.counts["bad_cells", path, column, kind] == cells:
                 paths.setdefault((column, kind), []).append(path)
     problems = []

@@ -17,6 +17,7 @@ from transforms.labels import Expression
 from transforms.log_schema import LogSchema, column_problems
 from transforms.raw_rows import RawRows
 from transforms.row_reader import LogFile, Rejections, RowReader
+from transforms.schema_changes import TEXT, stored_types
 from transforms.tally import Tally
 from transforms.task_labels import Label
 
@@ -90,7 +91,10 @@ def prepare_rows(
     """
     tally = Tally()
     tally.count("read", file.path, rows=raw.table.num_rows + len(raw.broken))
-    tally.columns[file.path] = set(raw.table.column_names)
+    tally.columns[file.path] = {
+        name: {TEXT} if file.format == "csv" else stored_types(kind)
+        for name, kind in zip(raw.table.schema.names, raw.table.schema.types, strict=True)
+    }
     rejections = Rejections(file, tally)
     for broken in raw.broken:
         rejections.add(broken.row, broken.reason, broken.raw)
@@ -98,7 +102,8 @@ def prepare_rows(
     # shows only at its end. Other formats name their columns.
     if file.format != "jsonl":
         known = {name: table.columns for name, table in tables.items()}
-        if column_problems(schema, file.path, raw.table.column_names, known):
+        names = raw.table.column_names
+        if column_problems(schema, file.path, names, known, schema.fill_columns):
             return Prepared(None, rejections.table(), tally)
 
     work = _Work(raw, file, schema, tally)
@@ -166,7 +171,7 @@ class _Work(RowReader):
     """Rows of one file on their way to typed columns."""
 
     def __init__(self, raw: RawRows, file: LogFile, schema: LogSchema, tally: Tally):
-        super().__init__(raw, file, tally)
+        super().__init__(raw, file, tally, schema.only_features if schema.fill_cells else ())
         self.schema = schema
 
     def days(self) -> np.ndarray:
@@ -202,7 +207,10 @@ class _Work(RowReader):
             (schema.number_columns, number_column, pa.float64()),
         ):
             for column in columns:
-                typed.setdefault(name(column), pa.nulls(self.size, kind))
+                if name(column) not in typed:
+                    typed[name(column)] = pa.nulls(self.size, kind)
+                    if column in schema.fill_columns and self.file.format != "jsonl":
+                        self.tally.count("filled", column, rows=self.size)
         joining = () if schema.outcomes is None else schema.outcomes.key
         needed = (*schema.event_key, schema.user, schema.scenario, *schema.request, *joining)
         for column in needed:

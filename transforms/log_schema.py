@@ -45,6 +45,9 @@ class LogSchema:
       request: Columns that together identify a request; none where no task ranks within requests.
       clock: How event times are read. None where they are only compared.
       outcomes: What arrives in a log of its own.
+      fill_gone: Whether a column that is a feature only may be gone from some files.
+      fill_cells: Whether a cell of such a column counts as missing where it cannot be read.
+      enums: Columns that are watched for new values.
     """
 
     categorical: tuple[str, ...]
@@ -64,6 +67,9 @@ class LogSchema:
     request: tuple[str, ...] = ()
     clock: Clock | None = None
     outcomes: Outcomes | None = None
+    fill_gone: bool = False
+    fill_cells: bool = False
+    enums: tuple[str, ...] = ()
 
     @cached_property
     def text_columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -113,6 +119,17 @@ class LogSchema:
             )
         )
 
+    @cached_property
+    def only_features(self) -> frozenset[str]:
+        """Columns that are features and nothing else, so that their values may be missing."""
+        kinds = {"features.categorical", "features.numeric"}
+        return frozenset(column for column, uses in self.uses.items() if kinds.issuperset(uses))
+
+    @property
+    def fill_columns(self) -> frozenset[str]:
+        """Columns that may be gone from some files."""
+        return self.only_features if self.fill_gone else frozenset()
+
     @property
     def outcome_columns(self) -> frozenset[str]:
         """Columns that labels read of the outcomes, not of the log."""
@@ -160,6 +177,14 @@ class LogSchema:
                         "Rename the task.",
                     )
                 )
+        for column in sorted(set(self.enums) - {self.scenario, *self.categorical}):
+            found.append(
+                Problem(
+                    "data.schema_changes.enums",
+                    f"`{column}`",
+                    f"columns of features.categorical: {', '.join(self.categorical)}",
+                )
+            )
         for column in sorted(self.outcome_columns & self.uses.keys()):
             found.append(
                 Problem(
@@ -189,6 +214,7 @@ def column_problems(
     path: str,
     log_columns: Collection[str],
     table_columns: Mapping[str, Collection[str]],
+    may_be_gone: Collection[str] = frozenset(),
 ) -> list[Problem]:
     """Compares the columns of a log file and the tables with what is needed.
 
@@ -197,6 +223,7 @@ def column_problems(
       path: The log file.
       log_columns: Its columns.
       table_columns: Columns of every joined table, without its key.
+      may_be_gone: Columns that may be nowhere.
 
     Returns:
       A problem for every column that is nowhere, or in several places.
@@ -236,7 +263,7 @@ def column_problems(
                     known or did_you_mean(column, log_columns),
                 )
             )
-        elif not places:
+        elif not places and column not in may_be_gone:
             where = "the log or its tables" if table_columns else "the log"
             problems.append(
                 Problem(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
 from transforms.raw_rows import RawRows
@@ -80,12 +82,16 @@ class RowReader:
       raw: The rows, [B].
       file: Their file.
       tally: Gets the counts of cells.
+      fill: Columns whose cells count as missing where they cannot be read.
     """
 
-    def __init__(self, raw: RawRows, file: LogFile, tally: Tally):
+    def __init__(
+        self, raw: RawRows, file: LogFile, tally: Tally, fill: Collection[str] = frozenset()
+    ):
         self.raw = raw
         self.file = file
         self.tally = tally
+        self.fill = fill
         self.size = raw.table.num_rows
         self.reasons = np.zeros(self.size, np.int32)
         self.reason_texts = [""]
@@ -135,6 +141,9 @@ class RowReader:
             nested = self.raw.nested[column]
             bad = nested if bad is None else bad | nested
         self.count_cells(column, kind, cells, bad)
+        if bad is not None and column in self.fill:
+            self.tally.count("filled", column, rows=int(bad.sum()))
+            return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
         if bad is not None:
             self.reject(bad, f"`{column}` is not {kind}")
         return values

@@ -35,13 +35,15 @@ class Tally:
     Args:
       counts: Rows, by what they are counted for.
       examples: The first row counted for something.
-      columns: Columns seen in each file.
+      columns: Columns seen in each file, with the types that they are stored in.
+      checksums: Sums of the hashes of the rows of each day, modulo 2^64.
       problems: What makes the input unusable as a whole.
     """
 
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     examples: dict[tuple[str, ...], Example] = field(default_factory=dict)
-    columns: dict[str, set[str]] = field(default_factory=dict)
+    columns: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    checksums: dict[str, int] = field(default_factory=dict)
     problems: set[Problem] = field(default_factory=set)
 
     def count(self, *what: str, rows: int, example: Example | None = None) -> None:
@@ -57,9 +59,17 @@ class Tally:
         for what, example in other.examples.items():
             self.examples[what] = min(example, self.examples.get(what, example))
         for path, columns in other.columns.items():
-            self.columns.setdefault(path, set()).update(columns)
+            known = self.columns.setdefault(path, {})
+            for column, types in columns.items():
+                known[column] = known.get(column, set()) | types
+        for day, checksum in other.checksums.items():
+            self.add_checksum(day, checksum)
         self.problems |= other.problems
         return self
+
+    def add_checksum(self, day: str, checksum: int) -> None:
+        """Adds the hashes of rows of a day."""
+        self.checksums[day] = (self.checksums.get(day, 0) + checksum) % (1 << 64)
 
     def of(self, kind: str) -> dict[str, int]:
         """Counts whose first part is `kind`, by the second, in its order."""
@@ -73,7 +83,11 @@ class Tally:
                 "examples": [
                     [list(what), [e.file, e.row, e.text]] for what, e in self.examples.items()
                 ],
-                "columns": {path: sorted(columns) for path, columns in self.columns.items()},
+                "columns": {
+                    path: {column: sorted(types) for column, types in columns.items()}
+                    for path, columns in self.columns.items()
+                },
+                "checksums": self.checksums,
                 "problems": [[p.where, p.found, p.expected, p.remedy] for p in self.problems],
             }
         )
@@ -85,7 +99,11 @@ class Tally:
         return cls(
             Counter({tuple(what): rows for what, rows in parts["counts"]}),
             {tuple(what): Example(*example) for what, example in parts["examples"]},
-            {path: set(columns) for path, columns in parts["columns"].items()},
+            {
+                path: {column: set(types) for column, types in columns.items()}
+                for path, columns in parts["columns"].items()
+            },
+            parts["checksums"],
             {Problem(*problem) for problem in parts["problems"]},
         )
 

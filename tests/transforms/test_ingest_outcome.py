@@ -52,6 +52,7 @@ def test_counts(schema, splits):
         "scenarios": {"1": 70},
         "other_scenario_rows": 0,
         "outside": {},
+        "filled": {},
         "unmatched": {"items": 0},
         "clock": {"skewed": 0, "other_day": 0},
         "files": [{"path": "a.csv", "rows": 100}, {"path": "b.csv", "rows": 0}],
@@ -102,7 +103,7 @@ def test_a_column_is_of_the_wrong_type_when_all_its_cells_are(schema):
 
 def test_problems_of_files_are_said_with_those_of_columns(schema):
     tally = Tally(problems={Problem("z.csv", "nothing", "something")})
-    tally.columns["a.csv"] = set(schema.uses) - {"clicked"}
-    tally.columns["empty.jsonl"] = set()
+    tally.columns["a.csv"] = dict.fromkeys(set(schema.uses) - {"clicked"}, set())
+    tally.columns["empty.jsonl"] = {}
     said = [p.where for p in unusable(tally, schema, {})]
     assert said == ["a.csv", "z.csv"]

@@ -15,7 +15,7 @@ def _parts() -> list[Tally]:
             tally = Tally()
             tally.count("read", f"f{file}", rows=10)
             tally.count("rejected", "odd", rows=row, example=Example(file, row, "é"))
-            tally.columns[f"f{file}"] = {"a", f"b{row}"}
+            tally.columns[f"f{file}"] = {"a": {f"t{row}"}, f"b{row}": set()}
             tally.problems.add(Problem("f", "x", "y"))
             parts.append(tally)
     return parts
@@ -26,7 +26,7 @@ def test_the_sum_does_not_depend_on_the_order():
     assert expected.of("read") == {"f0": 20, "f1": 20, "f2": 20}
     assert expected.of("rejected") == {"odd": 3}
     assert expected.examples["rejected", "odd"] == Example(0, 1, "é")
-    assert expected.columns["f1"] == {"a", "b0", "b1"}
+    assert expected.columns["f1"] == {"a": {"t0", "t1"}, "b0": set(), "b1": set()}
     assert expected.problems == {Problem("f", "x", "y")}
     for seed in range(5):
         parts = _parts()

@@ -5,6 +5,7 @@
 
 import json
 import os
+from typing import Any
 
 import apache_beam as beam
 from tfx import v1 as tfx
@@ -14,8 +15,10 @@ from tfx.v1.types.standard_artifacts import Examples
 
 from tfx_pipeline.artifacts import FeatureState, IngestReport, publish, write_json
 from tfx_pipeline.config import Config
-from tfx_pipeline.inputs import find_inputs, fingerprint_inputs, log_schema, splits
+from tfx_pipeline.inputs import Inputs, find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.arrival import check_unchanged, file_marks
+from transforms.day_versions import DayVersion, last_columns, record_day
+from transforms.days import Splits
 from transforms.enrich import load_side_table
 from transforms.ingest import Ingest, Plan, partition_count, save_tables
 from transforms.ingest_outcome import (
@@ -25,7 +28,9 @@ from transforms.ingest_outcome import (
     unusable,
 )
 from transforms.log_files import open_file
+from transforms.log_schema import LogSchema
 from transforms.problems import InputError
+from transforms.schema_changes import Change, column_changes, value_changes
 from transforms.tally import Tally
 
 __all__ = ["LogExampleGen", "fingerprint_inputs"]
@@ -42,6 +47,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     inputs: Parameter[str],
     code: Parameter[str],
     rejected_dir: Parameter[str],
+    days_dir: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Reads, joins, labels, deduplicates, counts and splits logs, in one pass on Beam.
@@ -54,6 +60,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
       inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
       code: Version of the code, so that the cache notices a changed program.
       rejected_dir: Where the rows that cannot be used are left when the run stops.
+      days_dir: Where it is kept, from run to run, what was read of each day.
       beam_pipeline: Given by TFX.
 
     Raises:
@@ -94,6 +101,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     fileio.rmtree(scratch)
     check_unchanged(marks)
 
+    changes = _schema_changes(tally, found, schema, days, days_dir)
     table_columns = {name: table.columns for name, table in tables.items()}
     # Where a whole file or column is at fault, that rows and days are missing follows.
     problems = unusable(tally, schema, table_columns) or [
@@ -104,6 +112,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
             f"All rejected rows are in {rejected_dir}.",
         ),
         *days_without_rows(tally, days),
+        *(change.problem for change in changes if _policy(settings, change) == "stop"),
     ]
     if problems:
         publish(plan.rejected, rejected_dir)
@@ -111,9 +120,68 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     counts = ingest_counts(tally, found.files, found.outcomes, schema, days)
     if found.outcomes:
         counts["outcomes"]["open_days"] = [str(day) for day in found.open_days]
+    counts["schema_changes"] = [change.to_dict() for change in changes]
+    counts["arrived_again"] = _record_days(tally, found, schema, days, days_dir)
     write_json(ingest_report.uri, "counts.json", counts)
     examples.splits = list(days.names)
     examples.span = days.ranges["eval"][1].toordinal() - _EPOCH
-    examples.version = 0
+    # How many times one of its days arrived again.
+    examples.version = sum(day["version"] for day in counts["arrived_again"])
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.set_string_custom_property("file_format", "tfrecords_gzip")
+
+
+def _policy(settings: Config, change: Change) -> str:
+    policy: str = getattr(settings.data.schema_changes, change.kind)
+    return policy
+
+
+def _schema_changes(
+    tally: Tally, found: Inputs, schema: LogSchema, days: Splits, days_dir: str
+) -> list[Change]:
+    """Changes within the log, and since the last day that was read before it."""
+    before = last_columns(days_dir, min(days.days))
+    return [
+        *column_changes(tally.columns, found.files, before),
+        *value_changes(tally, schema, days),
+    ]
+
+
+def _record_days(
+    tally: Tally, found: Inputs, schema: LogSchema, days: Splits, days_dir: str
+) -> list[dict[str, Any]]:
+    """Keeps what was read of each day; gives the days that are not as they first were."""
+    arrived_again = []
+    for day in days.days:
+        columns: dict[str, set[str]] = {}
+        for file in found.files:
+            if file.day in (None, day.toordinal()):
+                for column, types in tally.columns.get(file.path, {}).items():
+                    columns[column] = columns.get(column, set()) | types
+        versions = record_day(
+            days_dir,
+            day,
+            DayVersion(
+                content=f"{tally.checksums[str(day)]:016x}",
+                rows=tally.of("day")[str(day)],
+                labels={
+                    task: tally.counts["label_thousandths", str(day), task] / 1000
+                    for task in schema.labels
+                },
+                columns={column: sorted(types) for column, types in columns.items()},
+                open=day in found.open_days,
+            ),
+        )
+        if len(versions) > 1:
+            now, before = versions[-1], versions[-2]
+            arrived_again.append(
+                {
+                    "day": str(day),
+                    "version": len(versions) - 1,
+                    "rows": now.rows,
+                    "rows_before": before.rows,
+                    "labels": now.labels,
+                    "labels_before": before.labels,
+                }
+            )
+    return arrived_again

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tfx_pipeline.config.clock import ClockConfig
 from tfx_pipeline.config.duration import Duration
 from tfx_pipeline.config.outcomes import OutcomesConfig
+from tfx_pipeline.config.schema_changes import SchemaChangesConfig
 from tfx_pipeline.config.section import Section
 
 
@@ -126,6 +127,7 @@ class DataConfig(Section):
         description="What users did, where it arrives in a log of its own. Without it all is in "
         "the rows of the log.",
     )
+    schema_changes: SchemaChangesConfig = Field(default_factory=SchemaChangesConfig)
     tables: dict[str, SideTable] = Field(
         default_factory=dict, description="User and item tables to join, by a name of your choice."
     )

@@ -98,6 +98,7 @@ def run(settings: Config, out, keep=("data", "features", "scenario", "tasks")):
         inputs=fingerprint_inputs(settings),
         code="1",
         rejected_dir=str(out / "rejected"),
+        days_dir=str(out / "days"),
         beam_pipeline=beam.Pipeline(options=PipelineOptions([_RUNNER])),
     )
     return examples, json.loads((out / "report" / "counts.json").read_text())
@@ -187,6 +188,7 @@ def test_in_a_pipeline_a_changed_byte_is_noticed(logs, tmp_path):
             inputs=fingerprint_inputs(settings),
             code="1",
             rejected_dir=str(tmp_path / "rejected"),
+            days_dir=str(tmp_path / "days"),
         )
         metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(tmp_path / "metadata.db")
