@@ -109,7 +109,7 @@ def create_pipeline(
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["valid"]),
         custom_config={
-            "config": config.model_dump_json(include=_TRAINER_SECTIONS),
+            "config": config.model_dump_json(include=TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
             "code": code_version(
                 *("keras_models", "serving", "transforms"),
@@ -224,10 +224,17 @@ def _add_uris(trainer: tfx.components.Trainer, **channels: tfx.types.BaseChannel
 _TENSORFLOW_SERVING = "2.16.1"
 """Tag of the image `tensorflow/serving`: the version of the locked tensorflow-serving-api."""
 
-_TRAINER_SECTIONS: dict[str, Any] = {
+TRAINER_SECTIONS: dict[str, Any] = {
     **dict.fromkeys(("name", "data", "features", "scenario", "tasks", "model", "training"), True),
-    "serving": {"item_columns", "embedding_rows", "warmup_rows", "warmup_candidates"},
+    "serving": {
+        **dict.fromkeys(
+            ("item_columns", "embedding_rows", "warmup_rows", "warmup_candidates"), True
+        ),
+        # Whether updates are counted; which of them a delta takes is no matter of training.
+        "delta": set(),
+    },
 }
+"""What the Trainer is told of a config; a change of anything else trains nothing again."""
 
 
 def preprocessing_config(config: Config) -> dict[str, Any]:

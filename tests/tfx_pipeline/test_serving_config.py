@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tfx_pipeline.config import Config, load_config
-from tfx_pipeline.pipeline import create_pipeline
+from tfx_pipeline.config.serving import DeltaConfig
+from tfx_pipeline.pipeline import TRAINER_SECTIONS, create_pipeline
 from transforms.problems import InputError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
@@ -79,3 +80,13 @@ def test_how_many_rows_warming_up_needs() -> None:
     assert load_config(CONFIG).serving.warmup_largest == 100
     settings = ["serving.warmup_candidates=[]", "serving.warmup_rows=[3, 2]"]
     assert load_config(CONFIG, settings).serving.warmup_largest == 3
+
+
+def test_the_trainer_knows_whether_and_not_which_updates_are_synced() -> None:
+    def told(*settings: str) -> str:
+        return load_config(CONFIG, list(settings)).model_dump_json(include=TRAINER_SECTIONS)
+
+    counted = told("serving.delta={}")
+    assert Config.model_validate_json(counted).serving.delta == DeltaConfig()
+    assert counted == told("serving.delta.min_updates=3") != told()
+    assert Config.model_validate_json(told()).serving.delta is None
