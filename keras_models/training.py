@@ -80,12 +80,14 @@ def fit(
     patience: int,
     learning_rate: float,
     clip_norm: float | None = None,
+    start: str | Path | None = None,
     checkpoint_dir: str | Path,
     log_dir: str | Path,
     checkpoint_every_steps: int,
     seed: int,
     xla: bool,
     losses: TaskLosses | None = None,
+    result: str | Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> History:
     """Trains until the valid data stop improving, and leaves the best epoch in the model.
@@ -106,6 +108,8 @@ def fit(
       patience: Epochs without a better mean quality before training stops.
       learning_rate: Adam's.
       clip_norm: Longest gradient of the dense weights together; off by default.
+      start: What an earlier training ended with (`result`), to go on from: dense weights, tables,
+        both optimizers and the count of epochs; by default the model's weights as they are.
       checkpoint_dir: Where checkpoints are kept; one folder a training.
       log_dir: Where TensorBoard's event files go.
       checkpoint_every_steps: Steps between checkpoints.
@@ -113,17 +117,18 @@ def fit(
       xla: Whether XLA compiles the dense part of the step; on a CPU, and where the model's backbone
         has shapes that depend on values, the optimizer alone.
       losses: What is minimised; by default each task's loss in the mean over examples.
+      result: Where what it ends with is written, as a checkpoint of this name.
       on_epoch: Called after each epoch.
 
     Returns:
       The history, epochs before a restart included.
 
     Raises:
-      ValueError: when the training data are empty, the loss is not finite, or no task has both
-        classes in the valid data.
+      ValueError: when the training data are empty, the loss is not finite, no task has both
+        classes in the valid data, or `start` is of another model.
     """
     losses = losses or TaskLosses(model.tasks)
-    state = _State(table_before=_counts(model))
+    state = _State()
     optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=clip_norm)
     step = _Step(model, losses, optimizer, state, seed, xla)
     predict = tf.function(model.call, [model.feature_spec], autograph=False)
@@ -134,6 +139,10 @@ def fit(
 
     if checkpoints.restore_last():
         _progress.info("training goes on in epoch %d after step %d", state.epoch, state.step)
+    else:
+        if start is not None:
+            state.epochs_before = checkpoints.read_result(start)
+        state.table_before = _counts(model)
 
     while state.epoch <= epochs and not state.has_stopped(patience):
         started = time.perf_counter() - state.seconds
@@ -155,6 +164,8 @@ def fit(
 
     writer.close()
     checkpoints.restore_best()
+    if result is not None:
+        checkpoints.write_result(result)
     return History(state.history, state.best_epoch)
 
 
@@ -162,6 +173,7 @@ def fit(
 class _State:
     """Where a training stands; `batch_size` is that of the very first batch."""
 
+    epochs_before: int = 0
     epoch: int = 1
     step: int = 0
     batch_size: int = 0
@@ -212,6 +224,7 @@ class _Checkpoints:
 
     def __init__(self, folder: Path, state: _State, **saved: Any):
         self._state = state
+        self._saved = saved
         self._best_folder = folder / "best"
         self._weights = tf.train.Checkpoint(**saved)
         self._all = tf.train.Checkpoint(state=_SavedState(state), **saved)
@@ -236,6 +249,22 @@ class _Checkpoints:
 
     def restore_best(self) -> None:
         self._weights.read(str(self._best)).assert_existing_objects_matched()
+
+    def read_result(self, path: str | Path) -> int:
+        """Takes up what an earlier training ended with; gives its epochs since the cold start."""
+        epochs = tf.Variable(0, dtype=tf.int64)
+        try:
+            tf.train.Checkpoint(epochs=epochs, **self._saved).read(str(path)).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"`start` should be what a training of this model ended with. Received: {path}, "
+                f"where {error}"
+            ) from error
+        return int(epochs)
+
+    def write_result(self, path: str | Path) -> None:
+        epochs = tf.Variable(self._state.epochs_before + self._state.best_epoch, dtype=tf.int64)
+        tf.train.Checkpoint(epochs=epochs, **self._saved).write(str(path))
 
     @property
     def _best(self) -> Path:
@@ -282,7 +311,7 @@ class _Step:
         size = int(labels.shape[0])
         self._state.batch_size = self._state.batch_size or size
         run = self._full if size == self._state.batch_size else self._plain
-        epoch = tf.constant(self._state.epoch - 1, tf.int64)
+        epoch = tf.constant(self._state.epochs_before + self._state.epoch - 1, tf.int64)
         self._state.loss_sum += float(run(features, labels, epoch)) * size
         self._state.examples += size
         self._state.step += 1

@@ -27,6 +27,9 @@ from transforms.served_statistics import ServedStatistics
 HISTORY_FILE = "history.json"
 """In the ModelRun artifact: the `History` that `fit` returned."""
 
+TRAINED = "trained"
+"""In the ModelRun artifact: the checkpoint of what the training ended with."""
+
 _REQUEST_BLOCK = 256
 """Rows that stay side by side where tasks rank within requests. Examples come request by request,
 and a request at the end of a block may be cut in two, which costs the pairs between its parts."""
@@ -78,6 +81,8 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         seed=config.training.seed,
         xla=config.training.xla,
         losses=task_losses(config, rows_by_scenario),
+        start=config.training.start,
+        result=os.path.join(fn_args.model_run_dir, TRAINED),
     )
     write_json(fn_args.model_run_dir, HISTORY_FILE, fitted.to_dict())
     gates = mean_gates(model, valid, config.scenario.names)

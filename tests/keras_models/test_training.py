@@ -43,14 +43,16 @@ class Run(NamedTuple):
     folder: Path
 
 
-def _model(dropout: float = 0.2, tasks: tuple[Task, ...] = TASKS) -> RankingModel:
+def _model(
+    dropout: float = 0.2, tasks: tuple[Task, ...] = TASKS, tower_units: int = 8
+) -> RankingModel:
     keras.utils.set_random_seed(7)
     return RankingModel(
         tasks=tasks,
         num_numbers=2,
         num_scenarios=2,
         backbone=Ple(K, expert_units=[16]),
-        tower_units=[8],
+        tower_units=[tower_units],
         dropout=dropout,
         embedding=DynamicEmbedding(EMBEDDING),
     )
@@ -199,6 +201,46 @@ def test_a_finished_training_is_not_repeated(undisturbed: Run) -> None:
     history = _fit(model, undisturbed.folder, train=never)
     assert history == undisturbed.history
     _assert_same(model, history, undisturbed)
+
+
+def test_a_day_after_the_other_is_two_epochs(tmp_path: Path) -> None:
+    """In the weights, the table, both optimizers, dropout and the tasks' weights by epoch."""
+    tasks = (Task("click", gamma=0.5), Task("like", 0.5))
+    whole = _model(tasks=tasks)
+    weights: list[list[np.ndarray]] = []
+
+    def keep(_: training.Epoch) -> None:
+        weights.append([variable.numpy() for variable in whole.variables])
+
+    losses = TaskLosses(tasks)
+    history = _fit(whole, tmp_path / "whole", epochs=2, on_epoch=keep, losses=losses)
+
+    def day(model: RankingModel, number: int, **options: object) -> training.History:
+        """A training on one day, from a folder of its own."""
+        config = {"losses": TaskLosses(tasks), "epochs": 1, "train": lambda _: _dataset(number)}
+        config["result"] = tmp_path / f"after_{number}"
+        return _fit(model, tmp_path / str(number), **{**config, **options})
+
+    day(_model(tasks=tasks), 1)
+    start = tmp_path / "after_1"
+    with pytest.raises(tf.errors.OpError, match="_Stopped"):
+        stopped = _disturbed((2, 6), _stop)
+        day(_model(tasks=tasks), 2, start=start, train=lambda _: stopped(2))
+    model = _model(tasks=tasks)
+    second = day(model, 2, start=start)
+    for mine, theirs in zip(model.variables, weights[1], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6, err_msg=mine.name)
+    assert second.epochs[0].loss == pytest.approx(history.epochs[1].loss, abs=1e-6)
+    assert second.epochs[0].table == history.epochs[1].table
+
+
+def test_it_starts_from_no_other_model(tmp_path: Path) -> None:
+    _fit(_model(), tmp_path / "one", epochs=1, result=tmp_path / "one" / "result")
+    other = _model(tower_units=16)
+    with pytest.raises(ValueError, match="start.*one/result"):
+        _fit(other, tmp_path / "other", start=tmp_path / "one" / "result")
+    with pytest.raises(ValueError, match="start.*nowhere"):
+        _fit(_model(), tmp_path / "other", start=tmp_path / "nowhere")
 
 
 def test_learns_and_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

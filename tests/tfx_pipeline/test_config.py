@@ -151,6 +151,12 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         ({"scenario.values": ["1", "*"]}, "scenario", "stand for the pool"),
         ({"scenario.values": [True]}, "scenario.values.0", "valid string"),
         ({"features.categorical": ["is_click"]}, "tasks.click.label", "a feature"),
+        ({"training.start": "/nope"}, "training.start", "and no features.transform_graph"),
+        (
+            {"training.start": "/nope", "features.transform_graph": "/"},
+            "training.start",
+            "no checkpoint /nope",
+        ),
         ({"features.transform_graph": "/nope"}, "features.transform_graph", "no folder /nope"),
         ({"training.learning_rate": float("inf")}, "training.learning_rate", "finite"),
         ({"training.seed": 1 << 32}, "training.seed", "less than"),

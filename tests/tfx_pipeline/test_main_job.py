@@ -376,7 +376,11 @@ class TestSecondRun:
         done = run(job, again)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_a_changed_byte_is_noticed_and_a_frozen_graph_stays_as_it_is(self, job: Path) -> None:
+    def test_a_changed_byte_is_noticed_and_graph_and_weights_are_gone_on_with(
+        self, job: Path
+    ) -> None:
+        (trained,) = glob.glob(str(job / "work/pipeline/Trainer/model_run/*/trained.index"))
+        trained = trained.removesuffix(".index")
         (graph,) = glob.glob(str(job / "work/pipeline/Transform/transform_graph/*"))
         day = job / "logs/day=2024-01-02.parquet"
         table = pq.read_table(day)
@@ -384,11 +388,24 @@ class TestSecondRun:
         durations = pa.array(np.asarray(table["item_duration_s"]) * 10, pa.float32())
         position = table.column_names.index("item_duration_s")
         pq.write_table(table.set_column(position, "item_duration_s", durations), day)
-        done = run(job, f"features.transform_graph={graph}", "training.epochs=1")
+        going_on = (f"features.transform_graph={graph}", f"training.start={trained}")
+        done = run(job, *going_on, "training.epochs=1")
         assert done.returncode in (0, 3), done.stdout + done.stderr
         assert not cached(summary_of(job))["LogExampleGen"]
         assert len(glob.glob(str(job / "work/pipeline/Transform/transform_graph/*"))) == 1
         _assert_transformed_by(graph, job)
+        newest = max(glob.glob(str(job / "work/pipeline/Trainer/model_run/*")), key=_number)
+        assert _epochs(f"{newest}/trained") == _epochs(trained) + 1
+
+
+def _number(path: str) -> int:
+    return int(os.path.basename(path))
+
+
+def _epochs(checkpoint: str) -> int:
+    import tensorflow as tf
+
+    return int(tf.train.load_variable(checkpoint, "epochs/.ATTRIBUTES/VARIABLE_VALUE"))
 
 
 def _assert_transformed_by(graph: str, job: Path) -> None:

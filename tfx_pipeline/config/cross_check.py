@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from tfx_pipeline.config.check_gate import check_gate
 from tfx_pipeline.config.check_history import check_history
@@ -80,6 +81,25 @@ def cross_check(config: Config) -> list[Problem]:
                 f"no folder {graph}",
                 "a transform graph of an earlier run",
                 "They lie in the workdir, under pipeline/Transform/transform_graph.",
+            )
+        )
+    start = config.training.start
+    if start is not None and graph is None:
+        problems.append(
+            Problem(
+                "training.start",
+                f"{start}, and no features.transform_graph",
+                "the transform graph of the same run beside it",
+                "Embeddings mean what the graph meant that they were learnt with.",
+            )
+        )
+    elif start is not None and "://" not in str(start) and not Path(f"{start}.index").is_file():
+        problems.append(
+            Problem(
+                "training.start",
+                f"no checkpoint {start}",
+                "what an earlier run's training ended with",
+                "They lie in the workdir, pipeline/Trainer/model_run/<number>/trained.",
             )
         )
     return problems

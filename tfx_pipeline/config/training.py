@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -19,6 +20,13 @@ class TrainingConfig(Section):
         ge=1,
         description="Epochs without a better mean AUC on the valid days before training stops; "
         "the best epoch's weights are kept.",
+    )
+    start: Path | None = Field(
+        None,
+        description="What an earlier run's training ended with, to go on from: weights, embedding "
+        "tables, both optimizers and the count of epochs. It lies in the workdir, "
+        "`pipeline/Trainer/model_run/<number>/trained`, and needs that run's "
+        "`features.transform_graph`. Default: cold weights.",
     )
     learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
     clip_norm: Positive | None = Field(
