@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from serving import versions
+from serving.cpp_loader import answer_in_fresh_process
+from serving.delta import read_version
+from serving.warmup import WARMUP_REQUESTS
 from tfx_pipeline.simulate import simulate
 
 pytestmark = pytest.mark.e2e
@@ -49,6 +54,7 @@ model:
     kl_bounds: [{product: [click, profile_enter], equals: both, weight: 0.1}]
 training: {epochs: 1, batch_size: 512}
 gate: {auc_floor: 0.3}
+serving: {delta: {min_updates: 2}}
 """
 
 
@@ -121,3 +127,28 @@ def test_weights_of_the_fused_score_are_searched(workdir: Path) -> None:
     weights = yaml.safe_load(lines)["model"]["fusion"]["weights"]
     assert set(weights) <= {"click", "long_view", "like", "profile_enter", "order", "both"}
     assert any(weights.values())
+
+
+def test_what_is_pushed_can_be_synced_by_deltas(workdir: Path, tmp_path: Path) -> None:
+    base = tmp_path / "everything"
+    shutil.copytree(workdir / "serving" / "everything", base)
+    (number,) = versions.numbers(base)
+    # Nothing has been trained since.
+    for command in (
+        ["export", base, base / str(number), "--out", tmp_path],
+        ["apply", base, tmp_path / f"{number}-001.delta"],
+    ):
+        done = subprocess.run([EQUIPOISE, "delta", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    whole, made = (read_version(base / str(n)) for n in versions.numbers(base))
+    for path, table in whole.tables.items():
+        assert (table.sync.updates >= 1).all() and (table.sync.synced == whole.place.day).all()
+        assert len(np.unique(table.sync.field)) == len(whole.lineage.fields[0])
+        np.testing.assert_array_equal(made.tables[path].rows.values, table.rows.values)
+    requests = base / str(number) / WARMUP_REQUESTS
+    one, other = (
+        answer_in_fresh_process(base / str(n), requests).outputs for n in versions.numbers(base)
+    )
+    for i, answer in enumerate(one):
+        for name, values in answer.items():
+            np.testing.assert_array_equal(other[i][name], values)
