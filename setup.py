@@ -18,6 +18,8 @@ setup(
     ),
     package_data={"": ["py.typed"], "tfx_pipeline": ["**/*.html", "**/*.md"]},
     entry_points={"console_scripts": ["equipoise = tfx_pipeline.cli:main"]},
+    # Logs in S3 and what speaks its language.
+    extras_require={"s3": ["boto3>=1.28,<2"]},
     # Ranges that a run was seen to work in; requirements/base.txt has the exact versions.
     install_requires=[
         "apache-beam>=2.61,<2.75",

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tfx_pipeline.config import OTHER, Config
 from tfx_pipeline.frozen_graph import frozen_graph_problems
-from tfx_pipeline.inputs import Inputs, find_inputs, log_schema, splits
+from tfx_pipeline.inputs import Inputs, before_any_pipeline, find_inputs, log_schema, splits
 from transforms.enrich import SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
 from transforms.log_files import open_file
@@ -58,6 +58,7 @@ def check(config: Config) -> CheckResult:
         schema = log_schema(config)
     except InputError as error:
         return CheckResult(error.problems, (), ())
+    before_any_pipeline()
     found = find_inputs(config)
     problems = [*found.problems, *frozen_graph_problems(config)]
     tables: dict[str, SideTable] = {}

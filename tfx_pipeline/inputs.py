@@ -9,6 +9,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
 from tfx_pipeline.config import Config
 from transforms.arrival import missing_markers, unsettled
 from transforms.clock import Clock
@@ -169,6 +173,23 @@ def find_inputs(config: Config) -> Inputs:
             "Say where with --set data.path=FOLDER, or draw logs with `equipoise simulate`.",
         )
         return Inputs((), {}, (where,))
+    try:
+        return _find_inputs(config)
+    except (BeamIOError, ValueError) as error:
+        if "://" not in root:
+            raise
+        where = Problem(
+            "data.path",
+            f"{root}, which cannot be listed ({error})",
+            "a folder of a store that Beam reads",
+            "docs/how-to/object-stores.md says what Beam needs for it.",
+        )
+        return Inputs((), {}, (where,))
+
+
+def _find_inputs(config: Config) -> Inputs:
+    data = config.data
+    root = data.path
     days = splits(config)
     files, problems = find_log_files(root, data.logs, data.format, days, data.day.column)
     if data.success_marker is not None:
@@ -228,10 +249,18 @@ def _find_outcomes(
     return tuple(files), tuple(open_days), merge_problems(problems)
 
 
+def before_any_pipeline() -> None:
+    """Lets Beam reach object stores in a process that has made no pipeline, which sets this."""
+    FileSystems.set_options(PipelineOptions([]))
+
+
 def fingerprint_inputs(config: Config) -> str:
     """Changes when any file that the config reads changes, appears or goes.
+
+    To be called before any pipeline is made.
 
     Raises:
       InputError: naming every file, day and glob that is missing.
     """
+    before_any_pipeline()
     return fingerprint(find_inputs(config).complete().paths, config.data.path)

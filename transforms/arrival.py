@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.days import Splits
-from transforms.log_files import DAY_PARTS, name_day
+from transforms.log_files import DAY_PARTS, is_there, name_day
 from transforms.log_schema import merge_problems
 from transforms.problems import InputError, Problem
 
@@ -32,7 +32,7 @@ def missing_markers(root: str, pattern: str, splits: Splits, key: str) -> list[P
     problems = []
     for name, what in wanted.items():
         path = FileSystems.join(root, name)
-        if not FileSystems.exists(path):
+        if not is_there(path):
             problems.append(
                 Problem(
                     path,

@@ -28,6 +28,13 @@ def open_file(path: str) -> BinaryIO:
     return cast(BinaryIO, FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
+def is_there(path: str) -> bool:
+    """Whether a file is there."""
+    # By listing: for a single object Beam asks again and again, some ten seconds, if it is not.
+    (result,) = FileSystems.match([path + "*"])
+    return any(metadata.path == path for metadata in result.metadata_list)
+
+
 def find_files(root: str, pattern: str, key: str) -> tuple[list[str], list[Problem]]:
     """Files below a folder that match a glob.
 
@@ -125,7 +132,7 @@ def find_outcome_files(
         mark = None if marker is None else FileSystems.join(root, name_day(marker, day))
         if not paths:
             absent[day] = FileSystems.join(root, filled)
-        elif mark is not None and not FileSystems.exists(mark):
+        elif mark is not None and not is_there(mark):
             absent[day] = mark
         else:
             found.update(dict.fromkeys(paths, day.toordinal()))
