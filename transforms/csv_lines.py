@@ -22,9 +22,11 @@ def read_header(line: bytes) -> tuple[str, ...]:
     """Column names from a file's first line.
 
     Raises:
-      ValueError: if the line is not UTF-8, is empty, names a column twice, or holds a bare
-        carriage return.
+      ValueError: if the line is not UTF-8, is empty, names a column twice, or holds a null byte
+        or a bare carriage return.
     """
+    if b"\0" in line:  # which is UTF-8, but no text
+        raise ValueError("null bytes in its first line, as UTF-16 has them")
     try:
         names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
     except csv.Error:

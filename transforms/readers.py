@@ -171,7 +171,7 @@ def _text_blocks(stream: BinaryIO, path: str, format: Format, size: int) -> Iter
             ) from None
         except ValueError as error:
             raise InputError(
-                [Problem(path, str(error), "a CSV file that starts with its column names")]
+                [Problem(path, str(error), "a CSV file in UTF-8 that starts with its column names")]
             ) from error
         line = 2
     rest = b""
