@@ -25,10 +25,11 @@ def read_header(line: bytes) -> tuple[str, ...]:
       ValueError: if the line is not UTF-8, is empty, names a column twice, or holds a null byte
         or a bare carriage return.
     """
-    if b"\0" in line:  # which is UTF-8, but no text
+    text = line.decode("utf-8-sig").rstrip("\r\n")
+    if "\0" in text:  # which is UTF-8, but no text
         raise ValueError("null bytes in its first line, as UTF-16 has them")
     try:
-        names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+        names = next(csv.reader([text]), [])
     except csv.Error:
         # What is left to break a header is a carriage return that ends no line.
         raise ValueError("lines that end in a carriage return alone") from None
