@@ -205,6 +205,28 @@ def make_outcome(
             "out_of_range": 0,
             "other_scenario_rows": 60,
             "outside": {},
+            "filled": {"age": 7},
+            "clock": {"skewed": 5, "other_day": 4},
+            "outcomes": {
+                **{"read": 1_015, "matched": 900, "unmatched": 90, "late": 20, "duplicates": 3},
+                **{"rejected": 2, "open_days": ["2024-01-07"]},
+            },
+            "schema_changes": [
+                {
+                    "kind": "new_column",
+                    "where": "day.parquet",
+                    "found": "a new column `<session>`",
+                    "was": "the columns of before",
+                }
+            ],
+            "arrived_again": [
+                {
+                    "day": "2024-01-05",
+                    "version": 1,
+                    **{"rows": 20_000, "rows_before": 19_000},
+                    **{"labels": {"click": 5_000.0}, "labels_before": {"click": 4_800.0}},
+                }
+            ],
             "reasons": [{"rows": 12, "reason": "no time", "example": '{"user": "<7>"}'}],
         },
         history={"epochs": epochs, "best_epoch": 4},

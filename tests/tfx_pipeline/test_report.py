@@ -201,6 +201,19 @@ def test_data_sections(page: str) -> None:
     assert "11.2 s, reused" in page
 
 
+def test_logs_as_they_are(page: str) -> None:
+    text = " ".join(page.split())
+    assert "7 cells of age could not be read and count as missing." in text
+    assert "The time of 4 rows is of another day; that of 5 is off by no more" in text
+    assert "Of 1,015 outcomes, 900 belong to a row, 90 to none, 20 came too late, 3 repeat" in text
+    assert "not closed of 2024-01-07: rates of these days are too low." in text
+    assert (
+        "2024-01-05 arrived again, version 1: 20,000 rows, before 19,000; click 5,000, before"
+        in text
+    )
+    assert "a new column `&lt;session&gt;`" in text
+
+
 def test_names_cannot_break_the_page() -> None:
     odd = 'x"><b>&$y$'
     page = render(make_outcome({"click": "binary", "like": "binary"}, scenarios=[odd, "_hidden"]))
