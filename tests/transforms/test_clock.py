@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+import pandas as pd
+import pytest
 
 from transforms.clock import Clock
 
@@ -44,3 +46,16 @@ def test_a_day_of_23_hours():
     clock = _clock(time_zone="America/New_York")
     assert clock.distance(last, np.array([_DAY])).tolist() == [0]
     assert clock.distance(last + 1, np.array([_DAY])).tolist() == [1]
+
+
+@pytest.mark.kuairand
+def test_days_and_times_of_the_real_log(kuairand_dir):
+    files = sorted(kuairand_dir.glob("log_standard_*.csv.gz"))
+    log = pd.concat(pd.read_csv(file, usecols=["date", "time_ms"]) for file in files)
+    first = datetime.date(1970, 1, 1).toordinal()
+    days = (
+        pd.to_datetime(log.date.astype(str)).to_numpy().astype("datetime64[D]").astype(int) + first
+    )
+    distance = _clock("ms", "Asia/Shanghai").distance(log.time_ms.to_numpy(float), days)
+    assert (distance > 0).sum() == 1_789
+    assert (distance > 600_000).sum() == 374
