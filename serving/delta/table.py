@@ -101,9 +101,13 @@ def positions(keys: np.ndarray, among: np.ndarray) -> np.ndarray:
     if not len(among):
         return np.full(len(keys), -1)
     order = np.argsort(among, kind="stable")
-    places = np.searchsorted(among, keys, sorter=order)
-    found = order[np.minimum(places, len(among) - 1)]
-    return np.where(among[found] == keys, found, -1)
+    ordered = among[order]
+    # Asked in ascending order, a binary search stays in the cache.
+    asked = np.argsort(keys, kind="stable")
+    nearest = np.minimum(np.searchsorted(ordered, keys[asked]), len(among) - 1)
+    found = np.empty(len(keys), np.int64)
+    found[asked] = np.where(ordered[nearest] == keys[asked], order[nearest], -1)
+    return found
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
