@@ -91,6 +91,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         scratch=os.path.join(scratch, "drafts"),
         outcomes=found.outcomes,
         duplicate_days=settings.data.duplicate_days,
+        start=None if settings.data.state is None else str(settings.data.state),
     )
     save_tables(tables, plan.tables)
     fileio.makedirs(plan.rejected)

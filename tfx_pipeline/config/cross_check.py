@@ -109,12 +109,14 @@ def _check_statistics(config: Config) -> list[Problem]:
     problems = []
     columns = list(dict.fromkeys([*config.features.categorical, config.scenario.column]))
     seen: dict[tuple[frozenset[str], float | None], int] = {}
-    if config.features.statistics and config.data.train.start == config.data.train.end:
+    one_day = config.data.train.start == config.data.train.end
+    if config.features.statistics and one_day and config.data.state is None:
         problems.append(
             Problem(
                 "data.train",
                 f"one day, {config.data.train.start}, and features.statistics",
                 "two days or more: nothing is known of the days before the first",
+                "Or name what an earlier run left, `data.state`.",
             )
         )
     for i, statistic in enumerate(config.features.statistics):

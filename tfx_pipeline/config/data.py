@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -94,6 +95,13 @@ class DataConfig(Section):
         description="For how many days event keys are kept in the feature state, 8 bytes each, so "
         "that an event is found which arrives again in the log of a later day, when only that day "
         "is read.",
+    )
+    state: Path | None = Field(
+        None,
+        description="Feature state of an earlier run, to go on from: past-days statistics, "
+        "histories and event keys as of the end of its last day. It lies in the workdir, "
+        "`pipeline/LogExampleGen/feature_state/<number>`. Default: nothing is known of the days "
+        "before the first.",
     )
     event_time: str = Field(description="Numeric column with the event's time, in any unit.")
     user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")

@@ -16,6 +16,7 @@ from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.run_record import newest_run
 from tfx_pipeline.runners import beam_options
+from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.summary import build_summary, write_summary
 from transforms.problems import InputError
 
@@ -35,7 +36,7 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: for data that cannot be used.
     """
-    if problems := frozen_graph_problems(config):
+    if problems := [*frozen_graph_problems(config), *start_state_problems(config)]:
         raise InputError(problems)
     workdir = workdir.resolve()
     found = latest(str(workdir / "serving" / config.model_name))

@@ -54,14 +54,17 @@ def logs(tmp_path):
     folder = tmp_path / "logs"
     folder.mkdir()
     for day in (1, 2, 3):
-        rows = [
-            f"{user},{user % 5},2024010{day},{1000 * day + user},feed,{user % 2},{user}.5"
-            for user in range(40)
-        ]
-        write_day(folder, day, rows)
+        write_day(folder, day, rows_of(day))
     items = [f"{item},a{item},{10 * item}" for item in range(4)]
     (folder / "item.csv").write_text("\n".join(["item_id,author,duration", *items]))
     return folder
+
+
+def rows_of(day):
+    return [
+        f"{user},{user % 5},2024010{day},{1000 * day + user},feed,{user % 2},{user}.5"
+        for user in range(40)
+    ]
 
 
 def write_day(folder, day, rows, header=_HEADER):
@@ -115,6 +118,25 @@ def fails(settings: Config, out) -> str:
     with pytest.raises(InputError) as caught:
         run(settings, out)
     return str(caught.value)
+
+
+def test_it_goes_on_from_the_state_of_an_earlier_run(logs, tmp_path):
+    usable = {"data__max_rejected_fraction": 0.3}
+    run(config(logs, **usable), tmp_path / "first")
+    again = [row.replace("20240103", "20240104") for row in rows_of(3)[:5]]
+    for day, more in ((4, again), (5, []), (6, [])):
+        write_day(logs, day, [*rows_of(day), *more])
+    days = {"train": "2024-01-04", "valid": "2024-01-05", "eval": "2024-01-06"}
+    later = {**usable, **{f"data__{split}": day for split, day in days.items()}}
+    state = str(tmp_path / "first" / "state")
+    examples, counts = run(config(logs, **later, data__state=state), tmp_path / "second")
+    # Item 4 is in no table.
+    assert counts["duplicates"] == 4
+    count = "stat:item_id+tab:count"
+    found = {e[count].float_list.value[0] for e in read_examples(examples, "train")}
+    assert found == {3 * 8.0}, "three days of eight users an item"
+    _, alone = run(config(logs, **later), tmp_path / "third")
+    assert alone["duplicates"] == 0
 
 
 def test_what_it_leaves(logs, tmp_path):
