@@ -104,10 +104,11 @@ class UserBootstrap:
         # Of equal scores negatives come first, and so count as won; half of them is taken off.
         order = np.lexsort((positive, scores))
         user, positive, scores = user[order], positive[order], scores[order]
-        step = np.cumsum(np.r_[False, positive[:-1] & ~positive[1:]])
+        # Cut to length, for there may be no rows.
+        step = np.cumsum(np.r_[False, positive[:-1] & ~positive[1:]])[: len(scores)]
         negatives = self._by_step(step[~positive], user[~positive])
         positives = self._by_step(step[positive], user[positive])
-        tie = np.cumsum(np.r_[False, scores[1:] != scores[:-1]])
+        tie = np.cumsum(np.r_[False, scores[1:] != scores[:-1]])[: len(scores)]
         mixed = np.isin(tie, np.intersect1d(tie[positive], tie[~positive]))
         _, tie = np.unique(tie[mixed], return_inverse=True)
         tied_negatives = self._by_step(tie[~positive[mixed]], user[mixed & ~positive])

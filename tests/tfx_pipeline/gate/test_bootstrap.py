@@ -62,6 +62,13 @@ def test_every_draw_equals_the_metric_of_its_rows(log: dict[str, np.ndarray]) ->
     same(bootstrap.gauc(bootstrap.user, positive, scores), expected)
 
 
+def test_no_rows_have_no_auc() -> None:
+    bootstrap = UserBootstrap(np.zeros(1), DRAWS)
+    nothing = np.zeros(0)
+    found = bootstrap.auc(nothing.astype(int), nothing.astype(bool), nothing)
+    assert found.shape == (1 + DRAWS,) and np.isnan(found).all()
+
+
 @settings(max_examples=30, deadline=None)
 @given(logs())
 def test_estimates_of_every_kind_equal_the_metrics(log: dict[str, np.ndarray]) -> None:
