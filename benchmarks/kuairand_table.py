@@ -52,6 +52,8 @@ SETTINGS: dict[str, list[str]] = {
     "narrow": _NARROW,
     "narrow, small batches": [*_NARROW, "training.batch_size=512"],
     "narrow, dropout": [*_NARROW, "model.dropout=0.2"],
+    "narrow, dropout, small batches": [*_NARROW, "model.dropout=0.2", "training.batch_size=512"],
+    "narrow, much dropout": [*_NARROW, "model.dropout=0.4"],
     "narrow, few rows": [*_NARROW, "model.embedding.capacity=4096"],
     "narrow, weighted tabs": [_NARROW[0], "model.loss.scenario_weights=inverse_size"],
 }

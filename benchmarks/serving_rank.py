@@ -1,6 +1,6 @@
-"""One user with 100 candidates: `rank` against 100 serialized examples through `serving_default`.
+"""One user with N candidates: `rank` against N serialized examples through `serving_default`.
 
-    python benchmarks/serving_rank.py [--versions DIR] [--history-versions DIR]
+    python benchmarks/serving_rank.py [--candidates 100] [--versions DIR] [--history-versions DIR]
 
 Models of KuaiRand-Pure behind the local stand-in for TensorFlow Serving, in a process of its own,
 over loopback: one without histories (PLE), one that reads up to 50 behaviours (DUPN); trained here,
@@ -43,6 +43,7 @@ def main() -> None:
     """Prints both requests' throughput and latency, and their ratios as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default=str(DATA), help="folder of KuaiRand-Pure's files")
+    parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--versions", type=Path, help="versions of a model without histories")
     parser.add_argument("--history-versions", type=Path, help="versions of a model with histories")
     given = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
         ("rank_with_history", given.history_versions, HISTORY, 4.0),
     ):
         with trained(folder, given.data, settings) as base, served(base) as server:
-            result = compare(server.address, base)
+            result = compare(server.address, base, given.candidates)
         ratio = result["serving_default"]["seconds"] / result["rank"]["seconds"]
         for signature, figures in result.items():
             print(f"{name}, {signature}: {figures}", flush=True)
@@ -67,7 +68,7 @@ def main() -> None:
                 "unit": "times that of serving_default",
                 "target": target,
                 "holds": ratio >= target and lower_p99,
-                "details": result,
+                "details": {"candidates": given.candidates, **result},
             }
         )
     print(json.dumps(found))
@@ -89,10 +90,13 @@ def trained(folder: Path | None, data: str, settings: list[str]) -> Iterator[Pat
         yield Path(workdir, "serving", MODEL)
 
 
-def compare(address: str, base: Path) -> dict[str, dict[str, Any]]:
+def compare(address: str, base: Path, candidates: int) -> dict[str, dict[str, Any]]:
     """Seconds and latencies of both requests, taking turns."""
     with Client(address, timeout=60) as client:
-        matrices = warmup_matrices(base)
+        matrices = {
+            name: np.resize(rows, [candidates, rows.shape[1]]) if name.startswith("item") else rows
+            for name, rows in warmup_matrices(base).items()
+        }
         inputs = {"rank": matrices, "serving_default": {"examples": as_examples(client, matrices)}}
         answers = {name: client.call(MODEL, name, given) for name, given in inputs.items()}
         for task, values in answers["rank"].items():
