@@ -22,13 +22,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
+import operator
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,17 +242,15 @@ def on_day(rows: EvaluationRows, day: int) -> EvaluationRows:
 def claims(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
     """What the days say together."""
 
-    def mean(way: str, figure: Callable[[dict[str, Any]], float]) -> float:
-        return statistics.mean(figure(r) for r in records if r["way"] == way)
+    def mean(way: str, *keys: str) -> float:
+        found = (r for r in records if r["way"] == way)
+        return statistics.mean(functools.reduce(operator.getitem, keys, r) for r in found)
 
     ways = ("full", "all", "policy", "none")
-    quality = {
-        way: {task: mean(way, lambda r, task=task: r["auc"][task]) for task in tasks}  # type: ignore[misc]
-        for way in ways
-    }
+    quality = {way: {task: mean(way, "auc", task) for task in tasks} for way in ways}
     lost = max(quality["full"][task] - quality["policy"][task] for task in tasks)
     largest = max(r["largest_difference"] for r in records if r["way"] == "all")
-    sizes = {way: mean(way, lambda r: r["bytes"]) / _MIB for way in ways[:3]}
+    sizes = {way: mean(way, "bytes") / _MIB for way in ways[:3]}
     return [
         {
             "name": "delta_of_all_rows_is_the_whole_version",
@@ -270,15 +270,11 @@ def claims(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, An
                 "auc": quality,
                 "policy": vars(POLICY),
                 "mib": sizes,
-                "make_cpu_seconds": {
-                    w: mean(w, lambda r: r["make_cpu_seconds"]) for w in ("all", "policy")
-                },
-                "apply_cpu_seconds": {
-                    w: mean(w, lambda r: r["apply_cpu_seconds"]) for w in ways[:3]
-                },
+                "make_cpu_seconds": {w: mean(w, "make_cpu_seconds") for w in ("all", "policy")},
+                "apply_cpu_seconds": {w: mean(w, "apply_cpu_seconds") for w in ways[:3]},
                 "rows": {
                     way: {
-                        kind: round(mean(way, lambda r, kind=kind: r["rows"][kind]))  # type: ignore[misc]
+                        kind: round(mean(way, "rows", kind))
                         for kind in ("served", "changed", "new", "removed", "waiting", "over")
                     }
                     for way in ("all", "policy")

@@ -23,6 +23,8 @@ Overrides = Annotated[
         "May be repeated.",
     ),
 ]
+Address = Annotated[str, typer.Option(help="Where the server listens.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Shows what TensorFlow, TFX and Beam print.")
 ]

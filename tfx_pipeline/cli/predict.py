@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tfx_pipeline.cli.errors import explain_errors, print_error
 from tfx_pipeline.cli.json_arguments import parse_object
+from tfx_pipeline.cli.options import Address, Timeout
 
 
 def predict(
@@ -24,7 +25,7 @@ def predict(
             help="Rows as JSON objects; without any, lines of standard input.",
         ),
     ] = None,
-    address: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1:8500",
+    address: Address = "127.0.0.1:8500",
     state: Annotated[
         Path | None,
         typer.Option(
@@ -33,7 +34,7 @@ def predict(
             "then also hold the event time.",
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
+    timeout: Timeout = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Prints JSON lines.")] = False,
 ) -> None:
     """Ask a server for predictions.

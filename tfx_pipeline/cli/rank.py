@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tfx_pipeline.cli.errors import explain_errors, print_error
 from tfx_pipeline.cli.json_arguments import parse_items, parse_object
+from tfx_pipeline.cli.options import Address, Timeout
 
 
 def rank(
@@ -38,7 +39,7 @@ def rank(
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Shows only the best so many.")] = None,
-    address: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1:8500",
+    address: Address = "127.0.0.1:8500",
     state: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +48,7 @@ def rank(
             "user then also has the event time.",
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
+    timeout: Timeout = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Prints JSON lines, best first.")] = False,
 ) -> None:
     """Rank candidates for one user: ask a server, and show them best first.

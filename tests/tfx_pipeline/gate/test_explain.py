@@ -37,7 +37,7 @@ NEW = {
     **OLD,
     "format": 2,
     "confidence": 0.95,
-    "candidate": "/work/pipeline/Trainer/model/7",
+    "candidate": "/job/pipeline/Trainer/model/7",
     "notes": [{"scenario": "attic", "why": "attic is gone"}],
     "failures": [
         {
@@ -119,7 +119,7 @@ def test_the_newest_is_explained(workdir: Path) -> None:
     flat = " ".join(text.split())
     for part in (
         "run 4 of 2024-11-24 10:00:00: not blessed",
-        "The candidate lies in /work/pipeline/Trainer/model/7; compared with version 1732271045",
+        "The candidate lies in /job/pipeline/Trainer/model/7; compared with version 1732271045",
         "Of 1 cells 1 were judged, of which 1 failed.",
         "click search AUC 0.6100 0.6400 0.6500 -0.0500 -0.0300",
         "change AUC of click in search fell from 0.6500",
