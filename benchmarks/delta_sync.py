@@ -243,7 +243,7 @@ def claims(records: list[dict[str, Any]], tasks: list[str]) -> list[dict[str, An
     """What the days say together."""
 
     def mean(way: str, *keys: str) -> float:
-        found = (r for r in records if r["way"] == way)
+        found: list[Any] = [record for record in records if record["way"] == way]
         return statistics.mean(functools.reduce(operator.getitem, keys, r) for r in found)
 
     ways = ("full", "all", "policy", "none")
