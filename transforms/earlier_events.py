@@ -65,12 +65,13 @@ def kept_until(parts: Sequence[pa.Table], last_day: int, days: int) -> pa.Table:
     Args:
       parts: From `events_of`.
       last_day: Ordinal of the last day.
-      days: For how many days they are kept, that one among them.
+      days: For how many days they are kept, that one among them. Later events are not.
 
     Returns:
       In an order that does not depend on that of the parts.
     """
     events = pa.concat_tables(parts).combine_chunks()
-    events = events.filter(pa.array(events.column(_DAY).to_numpy() > last_day - days))
+    of_day = events.column(_DAY).to_numpy()
+    events = events.filter(pa.array((of_day > last_day - days) & (of_day <= last_day)))
     order = np.lexsort((events.column(_EVENT).to_numpy(), events.column(_DAY).to_numpy()))
     return events.take(pa.array(order))

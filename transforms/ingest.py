@@ -77,11 +77,12 @@ class Plan:
       examples: Folder that gets `Split-<name>/data_tfrecord-*.gz`.
       rejected: Folder that gets `*.parquet` with the rows that cannot be used.
       tally: File that gets the tally.
-      state: Folder that gets the feature state as of the end of the last day.
+      state: Folder that gets the feature state.
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to go on from.
       outcomes: Files of the outcomes log, numbered on from `files`; the path tells their day.
       duplicate_days: For how many days the state keeps event keys.
+      state_split: The split whose last day the state is as of the end of; by default the last one.
     """
 
     files: tuple[LogFile, ...]
@@ -97,6 +98,7 @@ class Plan:
     start: str | None = None
     outcomes: tuple[LogFile, ...] = ()
     duplicate_days: int = 0
+    state_split: str | None = None
 
     def past_days(self) -> PastDaysPlan:
         """The part of it that is about statistics."""
@@ -105,6 +107,7 @@ class Plan:
             statistics=self.schema.statistics,
             first_day=days[0].toordinal(),
             last_day=days[-1].toordinal(),
+            state_day=self.splits.ranges[self.state_split or self.splits.names[-1]][1].toordinal(),
             shards=self.partitions,
             state=self.state,
             scratch=self.scratch,
@@ -330,7 +333,7 @@ class _DropDuplicates(beam.DoFn):
             rows = _without_duplicates(pa.concat_tables(tables), plan.schema, earlier, tally)
             events.append(events_of(rows, plan.schema))
         if plan.duplicate_days:
-            kept = kept_until(events, plan.past_days().last_day, plan.duplicate_days)
+            kept = kept_until(events, plan.past_days().state_day, plan.duplicate_days)
             name = f"{partition:05d}-of-{plan.partitions:05d}"
             write_events(plan.state, name, kept, plan.scratch)
         if not tables:

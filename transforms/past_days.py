@@ -41,8 +41,9 @@ class PastDaysPlan:
       statistics: The statistics.
       first_day: Ordinal of the first day that rows are of.
       last_day: Of the last.
+      state_day: Of the day that the feature state is as of the end of; later rows are not in it.
       shards: Parts that the keys of a statistic are summed in.
-      state: Folder that gets the feature state as of the end of `last_day`.
+      state: Folder that gets the feature state.
       scratch: Folder for files that are being written.
       start: Folder of the feature state of an earlier day, to count on from.
       history: What is kept of users' behaviours; see `past_behaviours`.
@@ -52,6 +53,7 @@ class PastDaysPlan:
     statistics: tuple[Statistic, ...]
     first_day: int
     last_day: int
+    state_day: int
     shards: int
     state: str
     scratch: str
@@ -169,7 +171,7 @@ def _write_manifest(
     last = [_day_totals(plan, start, i, totals)[1] for i in range(len(plan.statistics))]
     write_manifest(
         plan.state,
-        plan.last_day,
+        plan.state_day,
         plan.statistics,
         last,
         plan.history,
@@ -261,11 +263,14 @@ class _Sum(beam.DoFn):
             start,
             self.start.last_day,
             plan.last_day,
+            plan.state_day,
             statistic.half_life_days,
         )
-        last = {"key": distinct, **dict(zip(columns, after.T, strict=True))}
+        state = pa.table({"key": distinct, **dict(zip(columns, after.T, strict=True))})
+        # What is first seen after the state's day is not known yet.
+        state = state.filter(pa.array(after[:, 0] > 0))
         name = f"{shard:05d}-of-{plan.shards:05d}"
-        write_state_shard(plan.state, index, name, pa.table(last), plan.scratch)
+        write_state_shard(plan.state, index, name, state, plan.scratch)
         first = 0
         for partition, table in counted:
             sums = before[first : first + table.num_rows]
@@ -326,6 +331,7 @@ def _day_totals(
         start.totals[index][np.newaxis],
         start.last_day,
         plan.last_day,
+        plan.state_day,
         statistic.half_life_days,
     )
     return before, after[0]

@@ -78,6 +78,7 @@ def past_sums(
     start: np.ndarray,
     start_day: int,
     end_day: int,
+    state_day: int,
     half_life_days: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums over strictly earlier days, for every row, and those that the next day will need.
@@ -90,17 +91,18 @@ def past_sums(
       start: Sums of every key as of the end of `start_day`, float64 [G, C].
       start_day: The day before the first.
       end_day: The last day.
+      state_day: The day that the sums which go on are as of the end of, at most `end_day`.
       half_life_days: Age at which a row counts half; None for never.
 
     Returns:
       float64 [R, C]: as of the end of the day before each row's.
-      float64 [G, C]: as of the end of `end_day`.
+      float64 [G, C]: as of the end of `state_day`.
     """
     before = np.empty(rows.shape, np.float64)
     order = np.argsort(days, kind="stable")
     ends = np.searchsorted(days[order], np.arange(start_day, end_day + 1), side="right")
-    sums = start
-    for first, end in zip(ends[:-1], ends[1:], strict=True):
+    sums = kept = start
+    for day, first, end in zip(range(start_day + 1, end_day + 1), ends[:-1], ends[1:], strict=True):
         # Also on days without rows: so every key fades by the same steps, whichever keys it is
         # computed beside and on whichever day its sums were carried on, to the last bit.
         today = order[first:end]
@@ -110,4 +112,6 @@ def past_sums(
         if len(today):
             added = [np.bincount(groups[today], c, minlength=len(start)) for c in rows[today].T]
             sums = sums + np.stack(added, axis=1)
-    return before, sums
+        if day == state_day:
+            kept = sums
+    return before, kept

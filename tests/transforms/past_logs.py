@@ -68,6 +68,7 @@ def ingest(
     history: History | None = None,
     event_key: tuple[str, ...] = ("user", "time"),
     start: Path | None = None,
+    state_split: str | None = None,
 ) -> dict[int, dict[str, Any]]:
     """Ingests rows, as two files in whatever order they are, with some of them twice.
 
@@ -115,6 +116,7 @@ def ingest(
         scratch=str(folder / "scratch"),
         start=None if start is None else str(start),
         duplicate_days=2,
+        state_split=state_split,
     )
     table = load_side_table(schema, "items", [str(logs / "items.csv")], "auto", open_file)
     save_tables({"items": table}, plan.tables)

@@ -7,11 +7,13 @@ import json
 import pytest
 
 from transforms.feature_state import read_state
+from transforms.history import History
 from transforms.problems import InputError
 from transforms.statistics import Statistic, feature_names
 
 from . import past_logs
 
+HISTORY = History("user", "time", ("item",), "tab", ("click",), True, 3)
 NAMES = feature_names(past_logs.STATISTICS)
 
 
@@ -65,6 +67,20 @@ def test_partitions_and_file_order_change_nothing(rows, whole, tmp_path):
     assert past_logs.sums(tmp_path) == past_logs.sums(folder)
     manifests = [(f / "state" / "state.json").read_bytes() for f in (folder, tmp_path)]
     assert manifests[0] == manifests[1]
+
+
+def test_a_state_of_an_earlier_day_knows_nothing_of_later_rows(rows, whole, tmp_path):
+    found = past_logs.ingest(tmp_path / "1", rows, history=HISTORY, state_split="train")
+    past_logs.ingest(tmp_path / "2", rows, history=HISTORY, days=(0, 3))
+    states = [tmp_path / name / "state" for name in ("1", "2")]
+    files = [sorted(f.relative_to(s) for f in s.rglob("*") if f.is_file()) for s in states]
+    assert files[0] == files[1] and len({f.parts[0] for f in files[0]}) == 4
+    for file in files[0]:
+        assert (states[0] / file).read_bytes() == (states[1] / file).read_bytes(), file
+    # The rows themselves have what is known before each of them, as ever.
+    assert {s: statistics_of(f) for s, f in found.items()} == {
+        s: statistics_of(f) for s, f in whole[1].items()
+    }
 
 
 def test_the_state_goes_on_where_it_was_left(rows, whole, tmp_path):
