@@ -32,8 +32,8 @@ class Epoch:
       epoch: Its number, from 1.
       loss: Mean training loss.
       valid_quality: On the valid data, by task: AUC, or what stands for it, see `qualities`; None
-        where it is not defined.
-      mean_quality: Mean of those that are defined.
+        where it is not defined. Empty without valid data.
+      mean_quality: Mean of those that are defined; None without valid data.
       examples: Training examples.
       seconds: Time the training steps took.
       examples_per_second: Their ratio.
@@ -46,7 +46,7 @@ class Epoch:
     epoch: int
     loss: float
     valid_quality: dict[str, float | None]
-    mean_quality: float
+    mean_quality: float | None
     examples: int
     seconds: float
     examples_per_second: float
@@ -60,7 +60,8 @@ class History:
 
     Args:
       epochs: In order.
-      best_epoch: Number of the epoch with the highest mean quality, whose weights were kept.
+      best_epoch: Number of the epoch whose weights were kept: that with the highest mean quality,
+        or the last one without valid data.
     """
 
     epochs: list[Epoch]
@@ -74,7 +75,7 @@ class History:
 def fit(
     model: RankingModel,
     train: Callable[[int], tf.data.Dataset],
-    valid: tf.data.Dataset,
+    valid: tf.data.Dataset | None,
     *,
     epochs: int,
     patience: int,
@@ -92,6 +93,8 @@ def fit(
 ) -> History:
     """Trains until the valid data stop improving, and leaves the best epoch in the model.
 
+    Without valid data it makes all passes, and leaves the last one.
+
     Dense weights learn by Adam on the mean loss of a batch, embedding rows by the embedding's own
     optimizer on its sum, so that a key's step does not depend on the batch size. A training that
     was killed goes on from its last checkpoint when called again with the same arguments, and
@@ -103,7 +106,7 @@ def fit(
         `RankingModel.call`, `day`, int64 [B], the day of each example counted from any fixed day,
         and, where the losses read them, `spaces` float32 [B, K] and `request` int64 [B]; labels
         float32 [B, K]. The same epoch must give the same batches.
-      valid: Batches of the same form, for early stopping.
+      valid: Batches of the same form, for early stopping; None for a fixed number of passes.
       epochs: Passes over the training data, at most.
       patience: Epochs without a better mean quality before training stops.
       learning_rate: Adam's.
@@ -153,7 +156,7 @@ def fit(
                 checkpoints.save_last()
         loss = _mean_loss(state)
         table = _counts(model)
-        quality = _valid_quality(model, predict, valid)
+        quality = {} if valid is None else _valid_quality(model, predict, valid)
         record = _summarize(state, loss, quality, table)
         _log(writer, record)
         state.begin_next_epoch(record, table)
@@ -185,7 +188,8 @@ class _State:
 
     @property
     def best_epoch(self) -> int:
-        return max(self.history, key=lambda e: (e.mean_quality, -e.epoch)).epoch
+        measured = [(e.mean_quality, -e.epoch) for e in self.history if e.mean_quality is not None]
+        return -max(measured)[1] if measured else self.history[-1].epoch
 
     def has_stopped(self, patience: int) -> bool:
         return bool(self.history) and self.history[-1].epoch - self.best_epoch >= patience
@@ -415,7 +419,7 @@ def _summarize(
         epoch=state.epoch,
         loss=loss,
         valid_quality=quality,
-        mean_quality=sum(defined) / len(defined),
+        mean_quality=sum(defined) / len(defined) if defined else None,
         examples=state.examples,
         seconds=state.seconds,
         examples_per_second=state.examples / state.seconds,
@@ -435,7 +439,8 @@ def _log(writer: tf.summary.SummaryWriter, record: Epoch) -> None:
     with writer.as_default(step=record.epoch):
         tf.summary.scalar("train/loss", record.loss)
         tf.summary.scalar("train/examples_per_second", record.examples_per_second)
-        tf.summary.scalar("valid/mean_quality", record.mean_quality)
+        if record.mean_quality is not None:
+            tf.summary.scalar("valid/mean_quality", record.mean_quality)
         for task, value in record.valid_quality.items():
             if value is not None:
                 tf.summary.scalar(f"valid/quality/{task}", value)
@@ -451,7 +456,8 @@ def _line(record: Epoch, epochs: int) -> str:
         f"{task} {'-' if value is None else format(value, '.4f')}"
         for task, value in record.valid_quality.items()
     )
+    valid = f"valid {by_task}  " if by_task else ""
     return (
-        f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}  valid {by_task}  "
+        f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}  {valid}"
         f"{record.examples_per_second:,.0f} examples/s"
     )

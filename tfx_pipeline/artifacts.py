@@ -10,11 +10,20 @@ import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.v1.dsl.io import fileio
 
+from tfx_pipeline.daily.ancestors import Ancestors
+
 
 class BaselinePointer(tfx.dsl.Artifact):
     """Where the last pushed version lies: `baseline.json` with `version` and `path`, or nulls."""
 
     TYPE_NAME = "BaselinePointer"
+
+
+class ParentPointer(tfx.dsl.Artifact):
+    """What the run of a day goes on from: `ancestors.json`, see `tfx_pipeline.daily.ancestors`."""
+
+    TYPE_NAME = "ParentPointer"
+    FILE = "ancestors.json"
 
 
 class FeatureState(tfx.dsl.Artifact):
@@ -72,8 +81,18 @@ def read_json(uri: str, name: str) -> Any:
 
 def write_json(uri: str, name: str, value: Any) -> None:
     """Writes one JSON file into an artifact."""
+    write_text(uri, name, json.dumps(value, allow_nan=False))
+
+
+def write_text(uri: str, name: str, text: str) -> None:
+    """Writes one file into an artifact."""
     with fileio.open(os.path.join(uri, name), "w") as f:
-        f.write(json.dumps(value, allow_nan=False))
+        f.write(text)
+
+
+def read_ancestors(uri: str) -> Ancestors:
+    """What the run of a day goes on from, by its ParentPointer."""
+    return Ancestors.model_validate(read_json(uri, ParentPointer.FILE))
 
 
 def publish(source: str, destination: str) -> None:

@@ -67,17 +67,18 @@ class Anomaly:
     what: str
 
 
-def feature_drift(statistics_uri: str, features: Sequence[str]) -> list[FeatureDrift]:
+def feature_drift(train_uri: str, eval_uri: str, features: Sequence[str]) -> list[FeatureDrift]:
     """Compares the evaluation days with the training days; TFDV computes the distances.
 
     Args:
-      statistics_uri: Folder of StatisticsGen's artifact.
+      train_uri: Folder of StatisticsGen's artifact with the training days.
+      eval_uri: Of that with the evaluation days; the same, where one run had both.
       features: Columns of the examples.
 
     Returns:
       The features that both have, the most distant first.
     """
-    train, evaluated = (_read_statistics(statistics_uri, split) for split in ("train", "eval"))
+    train, evaluated = _read_statistics(train_uri, "train"), _read_statistics(eval_uri, "eval")
     measured = _distances(train, evaluated)
     sides = [
         {".".join(f.path.step): f for f in found.datasets[0].features}
@@ -101,8 +102,11 @@ def anomalies(anomalies_uri: str) -> list[Anomaly]:
     """
     found = []
     for split in SPLITS:
+        path = os.path.join(anomalies_uri, f"Split-{split}", "SchemaDiff.pb")
+        if not fileio.exists(path):  # A run without valid days.
+            continue
         proto = anomalies_pb2.Anomalies()
-        with fileio.open(os.path.join(anomalies_uri, f"Split-{split}", "SchemaDiff.pb"), "rb") as f:
+        with fileio.open(path, "rb") as f:
             proto.ParseFromString(f.read())
         for feature, info in sorted(proto.anomaly_info.items()):
             found.append(Anomaly(split, feature, info.description))

@@ -117,8 +117,7 @@ def _outcomes(config: Config) -> Outcomes | None:
 
 def splits(config: Config) -> Splits:
     """The config's days."""
-    ranges = {"train": config.data.train, "valid": config.data.valid, "eval": config.data.eval}
-    return Splits({name: (days.start, days.end) for name, days in ranges.items()})
+    return Splits({name: (days.start, days.end) for name, days in config.data.splits.items()})
 
 
 @dataclass(frozen=True)

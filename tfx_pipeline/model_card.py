@@ -44,13 +44,15 @@ def model_card(
       check: What `model_check.json` holds.
     """
     whole = config.model_dump_json()
-    days = {name: getattr(config.data, name) for name in ("train", "valid", "eval")}
     return {
         "format": _FORMAT,
         "model": config.model_name,
         "version": version,
         "baseline_version": verdict["baseline_version"],
-        "days": {name: {"start": str(d.start), "end": str(d.end)} for name, d in days.items()},
+        "days": {
+            name: {"start": str(d.start), "end": str(d.end)}
+            for name, d in config.data.splits.items()
+        },
         "rows": dict(counts),
         "metrics": verdict["metrics"],
         "not_judged": verdict["not_judged"],

@@ -11,10 +11,13 @@ from tfx import v1 as tfx
 from tfx_pipeline.code_version import code_version
 from tfx_pipeline.components.apply_transform import ApplyTransform
 from tfx_pipeline.components.baseline import Baseline
+from tfx_pipeline.components.frozen_graph import FrozenGraph
 from tfx_pipeline.components.gate import Gate
 from tfx_pipeline.components.log_example_gen import LogExampleGen
 from tfx_pipeline.components.model_check import ModelCheck
+from tfx_pipeline.components.parent import Parent
 from tfx_pipeline.components.pusher import Pusher
+from tfx_pipeline.components.record_day import RecordDay
 from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
@@ -29,6 +32,9 @@ def create_pipeline(
     input_fingerprint: str,
     known_version: int,
     beam_pipeline_args: Sequence[str],
+    day: str = "",
+    key: str = "",
+    known_days: str = "",
 ) -> tfx.dsl.Pipeline:
     """Lists what happens, in order.
 
@@ -38,6 +44,10 @@ def create_pipeline(
       input_fingerprint: Changes when any input file does, and so makes TFX's cache notice.
       known_version: Newest version in the push destination, 0 for none; likewise.
       beam_pipeline_args: Options for Beam.
+      day: The day that the run is of, YYYY-MM-DD; empty for the config's own days. With
+        `config.daily.full` it begins a lineage, else it goes on from an earlier day.
+      key: Names the run of a day, see `tfx_pipeline.daily.record`.
+      known_days: Changes when what the day goes on from does; for TFX's cache.
 
     Returns:
       A pipeline that any TFX runner runs.
@@ -45,6 +55,15 @@ def create_pipeline(
     whole = config.model_dump_json()
     push_destination = os.path.join(workdir, "serving", config.model_name)
     metadata_path = os.path.join(workdir, "metadata.db")
+    daily_dir = os.path.join(workdir, "daily")
+    without_valid = config.data.valid is None if not day else not config.daily.full
+
+    # What the run of a day goes on from, and the text that says which day it is.
+    parent_nodes, parent, of_day = [], {}, {"day": day} if day else {}
+    goes_on = day and not config.daily.full
+    if day:
+        found = Parent(daily_dir=daily_dir, config=whole, known=known_days, **of_day)
+        parent_nodes, parent = [found], {"parent": found.outputs["parent"]}
 
     # Logs in: one pass over all files; duplicates and bad rows leave here.
     example_gen = LogExampleGen(
@@ -53,6 +72,7 @@ def create_pipeline(
                 "data": True,
                 "features": {"categorical", "numeric", "statistics", "history"},
                 "scenario": True,
+                "daily": {"window", "full"},
                 "tasks": {"__all__": {"label", "kind", "classes", "space", "true_probability"}},
             }
         ),
@@ -62,6 +82,8 @@ def create_pipeline(
         ),
         rejected_dir=os.path.join(workdir, "rejected"),
         days_dir=os.path.join(workdir, "days"),
+        **of_day,
+        **parent,
     )
     examples = example_gen.outputs["examples"]
 
@@ -75,7 +97,7 @@ def create_pipeline(
     )
 
     # Raw columns to the model's inputs: by a graph fitted now, or by one fitted and frozen before.
-    if config.features.transform_graph is None:
+    if config.features.transform_graph is None and not goes_on:
         transform_nodes = [
             transform := tfx.components.Transform(
                 examples=examples,
@@ -93,11 +115,15 @@ def create_pipeline(
         ]
         graph = transform.outputs["transform_graph"]
     else:
-        frozen = tfx.dsl.Importer(
-            source_uri=str(config.features.transform_graph),
-            artifact_type=tfx.types.standard_artifacts.TransformGraph,
-        ).with_id("FrozenTransformGraph")
-        graph = frozen.outputs["result"]
+        if goes_on:
+            frozen = FrozenGraph(**parent)
+            graph = frozen.outputs["transform_graph"]
+        else:
+            frozen = tfx.dsl.Importer(
+                source_uri=str(config.features.transform_graph),
+                artifact_type=tfx.types.standard_artifacts.TransformGraph,
+            ).with_id("FrozenGraph")
+            graph = frozen.outputs["result"]
         transform = ApplyTransform(examples=examples, transform_graph=graph).with_id("Transform")
         transform_nodes = [frozen, transform]
 
@@ -107,7 +133,8 @@ def create_pipeline(
         examples=transform.outputs["transformed_examples"],
         transform_graph=graph,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["valid"]),
+        # TFX wants a split here; without valid days the training's own gates are looked at.
+        eval_args=tfx.proto.EvalArgs(splits=["train" if without_valid else "valid"]),
         custom_config={
             "config": config.model_dump_json(include=TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
@@ -115,9 +142,12 @@ def create_pipeline(
                 *("keras_models", "serving", "transforms"),
                 *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates"),
             ),
+            **of_day,
         },
     )
-    _add_uris(trainer, feature_state=example_gen.outputs["feature_state"], examples=examples)
+    _add_uris(
+        trainer, feature_state=example_gen.outputs["feature_state"], examples=examples, **parent
+    )
     model = trainer.outputs["model"]
 
     # The served signature, on days that neither training nor early stopping saw.
@@ -134,7 +164,9 @@ def create_pipeline(
         **{f"infra_{name}": found for node in infra_nodes for name, found in node.outputs.items()},
     )
     # What the candidate must not fall behind, looked up as late as can be.
-    baseline = Baseline(push_destination=push_destination, known_version=known_version)
+    baseline = Baseline(
+        push_destination=push_destination, known_version=0 if day else known_version, **parent
+    )
     baseline.add_upstream_nodes([evaluator, model_check])
     # Every task x scenario cell must hold; the only writer of the blessing.
     gate = Gate(
@@ -156,6 +188,7 @@ def create_pipeline(
         transform_graph=graph,
         push_destination=push_destination,
         config=whole,
+        **of_day,
     )
     # One page for people.
     report = Report(
@@ -169,11 +202,33 @@ def create_pipeline(
         metadata_path=metadata_path,
         # The template and the plots count too.
         code=code_version("tfx_pipeline"),
+        **of_day,
+        **parent,
     )
+    # What the next day goes on from.
+    record_nodes = []
+    if day:
+        record = RecordDay(
+            model=model,
+            model_run=trainer.outputs["model_run"],
+            feature_state=example_gen.outputs["feature_state"],
+            transform_graph=graph,
+            statistics=statistics.outputs["statistics"],
+            blessing=gate.outputs["blessing"],
+            pushed_model=pusher.outputs["pushed_model"],
+            daily_dir=daily_dir,
+            key=key,
+            config=whole,
+            **of_day,
+            **parent,
+        )
+        record.add_upstream_node(report)
+        record_nodes = [record]
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(workdir, "pipeline"),
         components=[
+            *parent_nodes,
             example_gen,
             statistics,
             schema,
@@ -187,6 +242,7 @@ def create_pipeline(
             gate,
             pusher,
             report,
+            *record_nodes,
         ],
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
@@ -226,6 +282,7 @@ _TENSORFLOW_SERVING = "2.16.1"
 
 TRAINER_SECTIONS: dict[str, Any] = {
     **dict.fromkeys(("name", "data", "features", "scenario", "tasks", "model", "training"), True),
+    "daily": {"window", "full", "epochs"},
     "serving": {
         **dict.fromkeys(
             ("item_columns", "embedding_rows", "warmup_rows", "warmup_candidates"), True

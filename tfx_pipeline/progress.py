@@ -33,11 +33,13 @@ class ComponentProgress(logging.Handler):
 
     Args:
       console: Where the lines go.
+      of: What the components are of; then none leaves a line, and only what runs is shown.
     """
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, of: str = ""):
         super().__init__(logging.INFO)
         self._console = console
+        self._of = of
         self._status: Status | None = None
         self._name = ""
         self._started = 0.0
@@ -47,7 +49,8 @@ class ComponentProgress(logging.Handler):
         """Handles a record of TFX's runner or of the progress logger."""
         text = record.getMessage()
         if record.name == PROGRESS_LOGGER:
-            self._console.print(f"    [dim]{text}[/dim]")
+            if not self._of:
+                self._console.print(f"    [dim]{text}[/dim]")
         elif match := _RUNNING.fullmatch(text):
             self._begin(match[1])
         elif _CACHED.fullmatch(text):
@@ -57,7 +60,7 @@ class ComponentProgress(logging.Handler):
 
     def _begin(self, name: str) -> None:
         self._name, self._started, self._cached = name, time.monotonic(), False
-        self._status = self._console.status(f"{name} …")
+        self._status = self._console.status(f"{self._of} {name} …".strip())
         self._status.start()
 
     def _end(self, mark: str) -> None:
@@ -65,6 +68,8 @@ class ComponentProgress(logging.Handler):
             return
         self._status.stop()
         self._status = None
+        if self._of:
+            return
         seconds = time.monotonic() - self._started
         note = "  [dim]reused[/dim]" if self._cached else ""
         self._console.print(f"  {mark} {self._name:<18} {seconds:7.1f} s{note}")
@@ -112,12 +117,17 @@ def quiet(log_file: Path) -> Iterator[Console]:
 
 
 @contextmanager
-def component_lines(console: Console) -> Iterator[None]:
-    """Prints a line per component that TFX's local runner runs inside the block."""
+def component_lines(console: Console, of: str = "") -> Iterator[None]:
+    """Prints a line per component that TFX's local runner runs inside the block.
+
+    Args:
+      console: Where the lines go.
+      of: What the components are of; then none leaves a line, and only what runs is shown.
+    """
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.INFO)
-    handler = ComponentProgress(console)
+    handler = ComponentProgress(console, of)
     loggers = [absl_logging.get_absl_logger(), logging.getLogger(PROGRESS_LOGGER)]
     logging.getLogger(PROGRESS_LOGGER).setLevel(logging.INFO)
     for logger in loggers:

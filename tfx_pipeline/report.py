@@ -13,8 +13,9 @@ import ml_metadata as mlmd
 from tfx.v1.dsl.io import fileio
 
 from tfx_pipeline import plots
-from tfx_pipeline.artifacts import publish, read_json
+from tfx_pipeline.artifacts import publish, read_ancestors, read_json
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.drift import Anomaly, FeatureDrift, anomalies, feature_drift
 from tfx_pipeline.evaluation import POOL
 from tfx_pipeline.gate.verdict import METRIC_NAMES, VERDICT_FORMAT
@@ -76,6 +77,7 @@ def read_outcome(
     *,
     ingest_report: str,
     statistics: str,
+    fitted_on: str,
     anomalies_found: str,
     model_run: str,
     verdict: str,
@@ -88,6 +90,7 @@ def read_outcome(
       config: The run's config.
       ingest_report: Folder of LogExampleGen's report.
       statistics: Folder of StatisticsGen's statistics.
+      fitted_on: That of the run that the transform graph was fitted in.
       anomalies_found: Folder of ExampleValidator's anomalies.
       model_run: Folder of the Trainer's run.
       verdict: Folder of the Gate's verdict.
@@ -117,7 +120,7 @@ def read_outcome(
         gates=read_json(model_run, GATES_FILE),
         verdict=judged,
         curves=read_json(verdict, "curves.json"),
-        drift=feature_drift(statistics, list(dict.fromkeys(columns))),
+        drift=feature_drift(fitted_on, statistics, list(dict.fromkeys(columns))),
         anomalies=anomalies(anomalies_found),
         components=components,
         pushed_version=pushed_version,
@@ -161,10 +164,14 @@ def rewrite(workdir: Path) -> Path:
             [Problem(str(workdir), "no finished run", "the workdir of one, such as runs/NAME")]
         )
     pushed = run["Pusher"].properties["pushed_model"].get("pushed_version")
+    job = recorded_config(workdir, str(run["Report"].parameters["config"]))
+    statistics = run["StatisticsGen"].outputs["statistics"]
+    before = read_ancestors(run["Parent"].outputs["parent"]).parent if "Parent" in run else None
     outcome = read_outcome(
-        recorded_config(workdir, str(run["Report"].parameters["config"])),
+        on_day(job, str(run["Report"].parameters.get("day", ""))),
         ingest_report=run["LogExampleGen"].outputs["ingest_report"],
-        statistics=run["StatisticsGen"].outputs["statistics"],
+        statistics=statistics,
+        fitted_on=before.statistics if before else statistics,
         anomalies_found=run["ExampleValidator"].outputs["anomalies"],
         model_run=run["Trainer"].outputs["model_run"],
         verdict=run["Gate"].outputs["verdict"],

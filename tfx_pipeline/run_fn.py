@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import v1 as tfx
 
 from keras_models.model import RankingModel
-from keras_models.training import fit
+from keras_models.training import History, fit
 from serving.delta import SyncFile
 from serving.export import export
 from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
-from tfx_pipeline.artifacts import first_examples, write_json
+from tfx_pipeline.artifacts import first_examples, read_ancestors, write_json
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.inputs import history
 from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
 from tfx_pipeline.model_card import folder_hash
@@ -45,9 +47,15 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
       fn_args: TFX's; `custom_config` holds `config` (JSON), `checkpoint_root`, the folder where
         a killed training finds its checkpoints, `feature_state`, the folder of the state as of
         the end of the last day, and `examples`, that of the raw examples, some of which become the
-        warm-up requests.
+        warm-up requests; in the run of a day also `day` and `parent`, the folder that says what it
+        goes on from.
     """
-    config = Config.model_validate_json(fn_args.custom_config["config"])
+    custom, destination = fn_args.custom_config, fn_args.serving_model_dir
+    config = on_day(
+        Config.model_validate_json(custom["config"]),
+        custom.get("day", ""),
+        read_ancestors(custom["parent"]) if "parent" in custom else None,
+    )
     graph = tft.TFTransformOutput(fn_args.transform_output)
     spec = graph.transformed_feature_spec()
 
@@ -56,38 +64,48 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     rows_by_scenario = []
     if config.model.loss.scenario_weights != "equal":
         rows_by_scenario = count_scenarios(fn_args.train_files, spec, len(config.scenario.names))
-    checkpoint_dir = os.path.join(
-        fn_args.custom_config["checkpoint_root"], training_fingerprint(fn_args, config)
-    )
-    valid = dataset(fn_args.eval_files, spec, config.training.batch_size)
-    fitted = fit(
-        model,
-        lambda epoch: dataset(
-            fn_args.train_files,
-            spec,
-            config.training.batch_size,
-            shuffle_buffer=config.training.shuffle_buffer,
-            seed=config.training.seed + epoch,
-            block=_REQUEST_BLOCK if "request" in spec else 1,
-        ),
-        valid,
-        epochs=config.training.epochs,
-        patience=config.training.patience,
-        learning_rate=config.training.learning_rate,
-        clip_norm=config.training.clip_norm,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every_steps=config.training.checkpoint_every_steps,
-        log_dir=fn_args.model_run_dir,
-        seed=config.training.seed,
-        xla=config.training.xla,
-        losses=task_losses(config, rows_by_scenario),
-        start=config.training.start,
-        result=os.path.join(fn_args.model_run_dir, TRAINED),
-    )
+    checkpoint_dir = os.path.join(custom["checkpoint_root"], training_fingerprint(fn_args, config))
+    trained = os.path.join(fn_args.model_run_dir, TRAINED)
+    losses = task_losses(config, rows_by_scenario)
+
+    def fit_on(
+        files: list[str], valid: tf.data.Dataset | None, epochs: int, start: Path | None, name: str
+    ) -> History:
+        return fit(
+            model,
+            lambda epoch: dataset(
+                files,
+                spec,
+                config.training.batch_size,
+                shuffle_buffer=config.training.shuffle_buffer,
+                seed=config.training.seed + epoch,
+                block=_REQUEST_BLOCK if "request" in spec else 1,
+            ),
+            valid,
+            epochs=epochs,
+            patience=config.training.patience,
+            learning_rate=config.training.learning_rate,
+            clip_norm=config.training.clip_norm,
+            checkpoint_dir=os.path.join(checkpoint_dir, name),
+            checkpoint_every_steps=config.training.checkpoint_every_steps,
+            log_dir=os.path.join(fn_args.model_run_dir, name),
+            seed=config.training.seed,
+            xla=config.training.xla,
+            losses=losses,
+            start=start,
+            result=trained,
+        )
+
+    held_out = dataset(fn_args.eval_files, spec, config.training.batch_size)
+    valid = held_out if config.data.valid is not None else None
+    settings = config.training
+    fitted = fit_on(fn_args.train_files, valid, settings.epochs, settings.start, "train")
+    if custom.get("day") and valid is not None:
+        # The day of the run has stopped the training; now it is learnt as any later day will be.
+        fit_on(fn_args.eval_files, None, config.daily.epochs, Path(trained), "day")
     write_json(fn_args.model_run_dir, HISTORY_FILE, fitted.to_dict())
-    gates = mean_gates(model, valid, config.scenario.names)
+    gates = mean_gates(model, held_out, config.scenario.names)
     write_json(fn_args.model_run_dir, GATES_FILE, gates)
-    custom, destination = fn_args.custom_config, fn_args.serving_model_dir
     columns = export_model(model, graph, config, custom["feature_state"], destination)
     write_requests(
         os.path.join(destination, WARMUP_REQUESTS),

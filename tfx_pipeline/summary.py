@@ -11,6 +11,8 @@ from tfx_pipeline.artifacts import read_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.run_record import ComponentRun
 
+SUMMARY = "summary.json"
+
 
 def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]) -> dict[str, Any]:
     """Gathers the outcome from the artifacts of a run.
@@ -47,9 +49,9 @@ def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]
     }
 
 
-def write_summary(summary: dict[str, Any], workdir: Path) -> Path:
+def write_summary(summary: dict[str, Any], folder: Path) -> Path:
     """Writes `summary.json` beside its place and renames it in."""
-    path = workdir / "summary.json"
+    path = folder / SUMMARY
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -42,7 +42,7 @@ def statistics(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_most_distant_come_first(statistics: str) -> None:
-    found = feature_drift(statistics, ["age", "still", "tab", "moved", "gone"])
+    found = feature_drift(statistics, statistics, ["age", "still", "tab", "moved", "gone"])
     assert [f.feature for f in found][:2] == ["moved", "tab"]
     by_name = {f.feature: f for f in found}
     assert set(by_name) == {"age", "still", "tab", "moved"}, "`gone` is in no statistics"
@@ -57,7 +57,7 @@ def test_the_most_distant_come_first(statistics: str) -> None:
 
 
 def test_missing_shares_and_what_else_the_sides_hold(statistics: str) -> None:
-    tab, age = feature_drift(statistics, ["tab", "age"])
+    tab, age = feature_drift(statistics, statistics, ["tab", "age"])
     assert (tab.train.missing, tab.eval.missing) == (0, 0.25)
     assert (tab.train.distinct, tab.eval.distinct) == (2, 2)
     assert tab.train.mean is None and age.train.distinct is None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tfx_pipeline.cli.backfill import backfill
 from tfx_pipeline.cli.check import check
 from tfx_pipeline.cli.compare import compare
 from tfx_pipeline.cli.delta import delta
@@ -51,6 +52,10 @@ def _common(
 
 
 app.command(epilog="Example: equipoise run configs/kuairand.yaml --set data.path=PATH")(run)
+app.command(
+    epilog="Example: equipoise backfill configs/kuairand.yaml --set data.path=PATH "
+    "--from 2022-04-25 --to 2022-05-04"
+)(backfill)
 app.command(epilog="Example: equipoise check configs/kuairand.yaml --set data.path=PATH")(check)
 app.command(epilog="Example: equipoise simulate --days 14 --rows-per-day 100000 --out runs/logs")(
     simulate

@@ -23,6 +23,15 @@ Overrides = Annotated[
         "May be repeated.",
     ),
 ]
+DAY_FORMAT = ["%Y-%m-%d"]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        help="Trains on the whole window of [bold]daily.window[/bold] days from cold weights, with "
+        "a new transform graph.",
+    ),
+]
 Address = Annotated[str, typer.Option(help="Where the server listens.")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
 Verbose = Annotated[

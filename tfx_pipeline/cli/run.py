@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from tfx_pipeline.cli.errors import explain_errors
 from tfx_pipeline.cli.figures import number
-from tfx_pipeline.cli.options import ConfigPath, Overrides, Verbose, Workdir
+from tfx_pipeline.cli.options import DAY_FORMAT, ConfigPath, Full, Overrides, Verbose, Workdir
 from tfx_pipeline.cli.output import output
 
 
@@ -21,6 +22,17 @@ def run(
     config: ConfigPath,
     workdir: Workdir = None,
     overrides: Overrides = None,
+    day: Annotated[
+        datetime.datetime | None,
+        typer.Option(
+            metavar="DAY",
+            formats=DAY_FORMAT,
+            help="Trains on this day, from what earlier days' runs left, and evaluates on the next "
+            "one.",
+            show_default="the days of the config",
+        ),
+    ] = None,
+    full: Full = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the main job: logs in, a gated model out.
@@ -35,15 +47,26 @@ def run(
     from tfx_pipeline.workdir import exclusive
 
     started = time.monotonic()
+    if full and day is None:
+        raise typer.BadParameter("goes with --day", param_hint="--full")
     with explain_errors():
         settings = load_config(config, overrides)
+        if full:
+            settings = settings.with_full(True)
         workdir = workdir or Path("runs") / settings.name
         with exclusive(workdir), output(workdir, verbose) as console:
             console.print(f"[bold]{settings.name}[/bold] in {escape(str(workdir))}")
             with console.status("Starting …"):
+                from tfx_pipeline.daily.unit import DAILY, check_newest
                 from tfx_pipeline.runners import local
             with component_lines(console):
-                summary = local.run(settings, config_path=str(config), workdir=workdir)
+                if day is None:
+                    summary = local.run(settings, config_path=str(config), workdir=workdir)
+                else:
+                    check_newest(str(workdir / DAILY), day.date())
+                    summary = local.run_day(
+                        settings, config_path=str(config), workdir=workdir, day=day.date()
+                    )
             _print_outcome(console, summary, workdir, time.monotonic() - started)
     if not summary["gate"]["blessed"]:
         raise typer.Exit(3)

@@ -9,12 +9,25 @@ from typing import Any
 
 import apache_beam as beam
 from tfx import v1 as tfx
-from tfx.v1.dsl.components import BeamComponentParameter, OutputArtifact, Parameter
+from tfx.v1.dsl.components import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
 from tfx.v1.dsl.io import fileio
 from tfx.v1.types.standard_artifacts import Examples
 
-from tfx_pipeline.artifacts import FeatureState, IngestReport, publish, write_json
+from tfx_pipeline.artifacts import (
+    FeatureState,
+    IngestReport,
+    ParentPointer,
+    publish,
+    read_ancestors,
+    write_json,
+)
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.inputs import Inputs, find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.arrival import check_unchanged, file_marks
 from transforms.day_versions import DayVersion, last_columns, record_day
@@ -48,26 +61,36 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     code: Parameter[str],
     rejected_dir: Parameter[str],
     days_dir: Parameter[str],
+    day: Parameter[str] = "",
+    parent: InputArtifact[ParentPointer] = None,
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Reads, joins, labels, deduplicates, counts and splits logs, in one pass on Beam.
 
     Args:
-      examples: Splits `train`, `valid` and `eval`, gzipped TFRecords of tf.Examples.
+      examples: Splits `train`, `valid` if there are such days, and `eval`, gzipped TFRecords of
+        tf.Examples.
       ingest_report: `counts.json`, and the rows that cannot be used under `rejected/`.
-      feature_state: What later days and the server need to know of these.
+      feature_state: What later days and the server need to know of these; in the run of a day, as
+        of its end.
       config: The sections `data`, `features`, `scenario` and `tasks`, as JSON.
       inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
       code: Version of the code, so that the cache notices a changed program.
       rejected_dir: Where the rows that cannot be used are left when the run stops.
       days_dir: Where it is kept, from run to run, what was read of each day.
+      day: The day that the run is of, YYYY-MM-DD; empty for the config's own days.
+      parent: What the day goes on from.
       beam_pipeline: Given by TFX.
 
     Raises:
       InputError: with every problem that makes the logs unusable.
     """
     del inputs, code  # they are there for the cache
-    settings = Config.model_validate({"name": "logs", **json.loads(config)})
+    settings = on_day(
+        Config.model_validate({"name": "logs", **json.loads(config)}),
+        day,
+        read_ancestors(parent.uri) if parent else None,
+    )
     schema = log_schema(settings)
     days = splits(settings)
     found = find_inputs(settings).complete()
@@ -92,6 +115,8 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         outcomes=found.outcomes,
         duplicate_days=settings.data.duplicate_days,
         start=None if settings.data.state is None else str(settings.data.state),
+        # The next day begins where this one ends, and is evaluated on before it is known.
+        state_split=days.names[-2] if day else None,
     )
     save_tables(tables, plan.tables)
     fileio.makedirs(plan.rejected)
@@ -121,6 +146,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     counts = ingest_counts(tally, found.files, found.outcomes, schema, days)
     if found.outcomes:
         counts["outcomes"]["open_days"] = [str(day) for day in found.open_days]
+    counts.setdefault("valid", 0)
     counts["schema_changes"] = [change.to_dict() for change in changes]
     counts["arrived_again"] = _record_days(tally, found, schema, days, days_dir)
     write_json(ingest_report.uri, "counts.json", counts)

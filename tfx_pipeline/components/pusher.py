@@ -13,6 +13,7 @@ from tfx_pipeline.artifacts import (
     serving_dir,
 )
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.model_card import card_files, model_card
 
 
@@ -27,6 +28,7 @@ def Pusher(  # noqa: N802 - components are named like TFX's own
     pushed_model: OutputArtifact[PushedModel],
     push_destination: Parameter[str],
     config: Parameter[str],
+    day: Parameter[str] = "",
 ) -> None:
     """Copies the model beside its place and renames it in, if the Gate blessed it.
 
@@ -46,12 +48,13 @@ def Pusher(  # noqa: N802 - components are named like TFX's own
       pushed_model: Carries `pushed` (0 or 1) and `pushed_version`.
       push_destination: Folder of version folders.
       config: The run's config, as JSON; of it `serving.keep_versions`, and all for the card.
+      day: The day that the run is of, for the card.
     """
     blessed = blessing.get_int_custom_property("blessed") == 1
     pushed_model.set_int_custom_property("pushed", int(blessed))
     if not blessed:
         return
-    settings = Config.model_validate_json(config)
+    settings = on_day(Config.model_validate_json(config), day)
     folder = serving_dir(model.uri)
     known = {
         "counts": read_json(ingest_report.uri, "counts.json"),

@@ -9,8 +9,15 @@ from tfx.v1.types.standard_artifacts import (
     PushedModel,
 )
 
-from tfx_pipeline.artifacts import GateVerdict, HtmlReport, IngestReport
+from tfx_pipeline.artifacts import (
+    GateVerdict,
+    HtmlReport,
+    IngestReport,
+    ParentPointer,
+    read_ancestors,
+)
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.report import component_times, read_outcome, write_page
 
 
@@ -26,6 +33,8 @@ def Report(  # noqa: N802 - components are named like TFX's own
     config: Parameter[str],
     metadata_path: Parameter[str],
     code: Parameter[str],
+    day: Parameter[str] = "",
+    parent: InputArtifact[ParentPointer] = None,
 ) -> None:
     """Writes `index.html`: the verdict, every cell's metrics, the model's inside, the data.
 
@@ -41,12 +50,17 @@ def Report(  # noqa: N802 - components are named like TFX's own
       metadata_path: SQLite file of ML Metadata, which knows how long components took. Where the
         runner keeps it elsewhere, the page says that their times are not to be had.
       code: Part of the cache key.
+      day: The day that the run is of, YYYY-MM-DD; empty for the config's own days.
+      parent: What the day goes on from. Drift is then held against the days that the transform
+        graph was fitted on.
     """
     del code
+    before = read_ancestors(parent.uri).parent if parent else None
     outcome = read_outcome(
-        Config.model_validate_json(config),
+        on_day(Config.model_validate_json(config), day),
         ingest_report=ingest_report.uri,
         statistics=statistics.uri,
+        fitted_on=before.statistics if before else statistics.uri,
         anomalies_found=anomalies.uri,
         model_run=model_run.uri,
         verdict=verdict.uri,

@@ -140,7 +140,10 @@ class DataConfig(Section):
         default_factory=dict, description="User and item tables to join, by a name of your choice."
     )
     train: Days = Field(description="Days to train on: `2022-04-25..2022-05-03`, or one day.")
-    valid: Days = Field(description="Days for early stopping.")
+    valid: Days | None = Field(
+        description="Days for early stopping; `null` trains `training.epochs` epochs and keeps the "
+        "last one."
+    )
     eval: Days = Field(description="Days to evaluate and gate on.")
     max_rejected_fraction: float = Field(
         0.01,
@@ -156,10 +159,17 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _in_time_order(self) -> DataConfig:
-        if not self.train.end < self.valid.start or not self.valid.end < self.eval.start:
+        ranges = self.splits
+        order = [day for days in ranges.values() for day in (days.start, days.end)]
+        if any(end >= start for end, start in zip(order[1:-1:2], order[2::2], strict=True)):
+            found = ", ".join(f"{name} {days.start} to {days.end}" for name, days in ranges.items())
             raise ValueError(
-                "train, valid and eval must follow each other in time without overlap; found "
-                f"train to {self.train.end}, valid {self.valid.start} to {self.valid.end}, "
-                f"eval from {self.eval.start}"
+                f"{', '.join(ranges)} must follow each other in time without overlap; found {found}"
             )
         return self
+
+    @property
+    def splits(self) -> dict[str, DayRange]:
+        """The splits that there are, in order, and their days."""
+        ranges = {"train": self.train, "valid": self.valid, "eval": self.eval}
+        return {name: days for name, days in ranges.items() if days is not None}

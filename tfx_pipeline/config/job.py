@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tfx_pipeline.config.daily import DailyConfig
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.config.features import FeaturesConfig
 from tfx_pipeline.config.gate import GateConfig
@@ -30,6 +31,7 @@ class Config(Section):
     )
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    daily: DailyConfig = Field(default_factory=DailyConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
     model_check: ModelCheckConfig = Field(default_factory=ModelCheckConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
@@ -38,3 +40,7 @@ class Config(Section):
     def model_name(self) -> str:
         """Name under which the model is served."""
         return self.serving.model_name or self.name
+
+    def with_full(self, full: bool) -> Config:
+        """The same job, for days that begin a lineage or for days that go on from others."""
+        return self.model_copy(update={"daily": self.daily.model_copy(update={"full": full})})

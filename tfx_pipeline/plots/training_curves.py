@@ -15,7 +15,7 @@ from tfx_pipeline.plots.svg import INK, Plot, plot
 def training_curves(
     epochs: Sequence[Mapping[str, Any]], best: int, tasks: Mapping[str, Mark]
 ) -> list[Plot]:
-    """Draws a training.
+    """Draws a training; without valid days, its loss alone.
 
     Args:
       epochs: A `keras_models.training.Epoch` each, as plain values.
@@ -40,8 +40,9 @@ def training_curves(
             axes.plot(numbers, values, marker=mark.marker, color=mark.colour)
         over_epochs(axes)
 
+    measured = any(epoch["valid_quality"] for epoch in epochs)
     about = f"by epoch, 1 to {numbers[-1]}; epoch {best} was kept"
     return [
         plot("Training loss", loss, about=about),
-        plot("Quality on the valid days", quality, about=about),
+        *([plot("Quality on the valid days", quality, about=about)] if measured else []),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from serving.versions import latest
 from tfx_pipeline.artifacts import publish
 from tfx_pipeline.components.log_example_gen import fingerprint_inputs
 from tfx_pipeline.config import Config
+from tfx_pipeline.daily.record import day_folder
+from tfx_pipeline.daily.unit import Unit
 from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.pipeline import create_pipeline
-from tfx_pipeline.run_record import newest_run
+from tfx_pipeline.run_record import ComponentRun, newest_run
 from tfx_pipeline.runners import beam_options
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.summary import build_summary, write_summary
@@ -36,8 +39,7 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: for data that cannot be used.
     """
-    if problems := [*frozen_graph_problems(config), *start_state_problems(config)]:
-        raise InputError(problems)
+    check_start(config)
     workdir = workdir.resolve()
     found = latest(str(workdir / "serving" / config.model_name))
     pipeline = create_pipeline(
@@ -47,6 +49,61 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
         known_version=found[0] if found else 0,
         beam_pipeline_args=beam_options.LOCAL,
     )
+    components = _run(pipeline, workdir)
+    summary = build_summary(config_path, config, components)
+    write_summary(summary, workdir)
+    return summary
+
+
+def run_day(
+    config: Config, *, config_path: str, workdir: Path, day: datetime.date
+) -> dict[str, Any]:
+    """Runs the pipeline of one day, which goes on from an earlier one or begins a lineage.
+
+    Args:
+      config: The job's config.
+      config_path: Where it came from, for the summary.
+      workdir: As for `run`; `daily/<day>/` also gets the day's record and summary.
+      day: The day.
+
+    Returns:
+      The summary.
+
+    Raises:
+      InputError: for data that cannot be used, or if there is nothing to go on from.
+    """
+    workdir = workdir.resolve()
+    unit = Unit.plan(config, workdir, day)
+    check_start(unit.settings)
+    pipeline = create_pipeline(
+        unit.config,
+        workdir=str(workdir),
+        input_fingerprint=unit.inputs,
+        known_version=0,
+        beam_pipeline_args=beam_options.LOCAL,
+        day=str(day),
+        key=unit.key,
+        known_days=unit.ancestors.key,
+    )
+    components = _run(pipeline, workdir)
+    summary = build_summary(config_path, unit.settings, components)
+    summary["day"] = unit.describe()
+    for folder in (Path(day_folder(unit.daily_dir, day)), workdir):
+        write_summary(summary, folder)
+    return summary
+
+
+def check_start(config: Config) -> None:
+    """Stops where what a run is to go on from does not fit it.
+
+    Raises:
+      InputError: saying what does not.
+    """
+    if problems := [*frozen_graph_problems(config), *start_state_problems(config)]:
+        raise InputError(problems)
+
+
+def _run(pipeline: tfx.dsl.Pipeline, workdir: Path) -> dict[str, ComponentRun]:
     tfx.orchestration.LocalDagRunner().run(pipeline)
     components = newest_run(str(workdir / "metadata.db"))
     publish(components["Report"].outputs["report"], str(workdir / "report"))
@@ -54,6 +111,4 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
         os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
         str(workdir / "rejected"),
     )
-    summary = build_summary(config_path, config, components)
-    write_summary(summary, workdir)
-    return summary
+    return components

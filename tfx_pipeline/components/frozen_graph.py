@@ -1,0 +1,31 @@
+"""Takes up the transform graph of the day that a run goes on from."""
+
+import os
+
+from tfx import v1 as tfx
+from tfx.v1.dsl.components import InputArtifact, OutputArtifact
+from tfx.v1.dsl.io import fileio
+from tfx.v1.types.standard_artifacts import TransformGraph
+
+from tfx_pipeline.artifacts import ParentPointer, read_ancestors
+
+
+@tfx.dsl.components.component
+def FrozenGraph(  # noqa: N802 - components are named like TFX's own
+    parent: InputArtifact[ParentPointer],
+    transform_graph: OutputArtifact[TransformGraph],
+) -> None:
+    """Copies the parent's transform graph, so that each day's run stands by itself.
+
+    Args:
+      parent: What the day goes on from.
+      transform_graph: Gets the graph, as it is.
+    """
+    found = read_ancestors(parent.uri).parent
+    assert found is not None, "a day that begins a lineage fits a graph"
+    source = found.transform_graph
+    for folder, _, names in fileio.walk(source):
+        target = os.path.join(transform_graph.uri, os.path.relpath(folder, source))
+        fileio.makedirs(target)
+        for name in names:
+            fileio.copy(os.path.join(folder, name), os.path.join(target, name), overwrite=True)
