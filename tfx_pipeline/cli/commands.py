@@ -15,6 +15,7 @@ from tfx_pipeline.cli.compare import compare
 from tfx_pipeline.cli.delta import delta
 from tfx_pipeline.cli.fuse import fuse
 from tfx_pipeline.cli.gate import gate
+from tfx_pipeline.cli.lineage import lineage
 from tfx_pipeline.cli.predict import predict
 from tfx_pipeline.cli.rank import rank
 from tfx_pipeline.cli.report import report
@@ -75,6 +76,7 @@ app.command(
     "'0.7 * gauc(click) + 0.3 * gauc(like)'"
 )(fuse)
 app.command(epilog="Example: equipoise gate runs/simulated --explain")(gate)
+app.command(epilog="Example: equipoise lineage 1732271045 --workdir runs/kuairand")(lineage)
 app.command(epilog="Example: equipoise compare runs/ple runs/mmoe runs/pepnet")(compare)
 app.command(epilog="Example: equipoise report runs/simulated")(report)
 app.add_typer(delta, name="delta")
