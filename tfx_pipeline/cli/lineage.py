@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ def lineage(
 
     A row a run, the version's own first, back to the one that began with cold weights.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     console = Console(highlight=False)
     with explain_errors():
         number, folder = _find(version, workdir)
@@ -73,11 +75,7 @@ def _find(version: str, workdir: Path | None) -> tuple[int, Path]:
     name = path.name
     if not name.isdecimal():
         raise InputError(
-            [
-                Problem(
-                    "VERSION", repr(version), "a version's number, or its folder", "See serving/."
-                )
-            ]
+            [Problem("VERSION", repr(version), "a version's number or folder, as in serving/")]
         )
     if workdir is not None:
         return int(name), workdir

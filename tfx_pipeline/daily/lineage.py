@@ -27,7 +27,7 @@ class Ancestor:
       started: When.
       day: The day that it was of, YYYY-MM-DD; empty for a run of the config's own days.
       config: What it ran, with the splits of the day.
-      config_hash: SHA-256 of the job's config, as the version's card has it.
+      config_hash: SHA-256 of the job's config, less `daily.full`, which each day decides.
       failures: How many failures the gate named; with none it blessed the model.
       version: The version that was pushed, None where none was.
     """
@@ -88,14 +88,14 @@ def lineage(workdir: Path, version: int) -> list[Ancestor]:
 
 def _ancestor(workdir: Path, run: Run) -> Ancestor:
     gate = run.components["Gate"]
-    text = str(gate.parameters["config"])
+    job = recorded_config(workdir, str(gate.parameters["config"]))
     day = str(run.components["Pusher"].parameters.get("day", ""))
     return Ancestor(
         run=run.number,
         started=run.started,
         day=day,
-        config=on_day(recorded_config(workdir, text), day),
-        config_hash=hashlib.sha256(text.encode()).hexdigest(),
+        config=on_day(job, day),
+        config_hash=hashlib.sha256(job.with_full(False).model_dump_json().encode()).hexdigest(),
         failures=len(read_json(gate.outputs["verdict"], "verdict.json")["failures"]),
         version=_version(run),
     )
