@@ -234,6 +234,32 @@ def test_a_day_after_the_other_is_two_epochs(tmp_path: Path) -> None:
     assert second.epochs[0].table == history.epochs[1].table
 
 
+def test_without_valid_data_it_makes_all_passes_and_keeps_the_last(tmp_path: Path) -> None:
+    """And a kill changes nothing, also in the step counts of the optimizer."""
+    measured, fixed = _model(), _model()
+    weights: list[list[np.ndarray]] = []
+
+    def keep(_: training.Epoch) -> None:
+        weights.append([variable.numpy() for variable in measured.variables])
+
+    history = _fit(measured, tmp_path / "measured", on_epoch=keep)
+    found = _fit(fixed, tmp_path / "fixed", valid=None, patience=1)
+    assert found.best_epoch == len(found.epochs) == EPOCHS
+    for mine, theirs in zip(fixed.variables, weights[-1], strict=True):
+        np.testing.assert_array_equal(mine, theirs, err_msg=mine.name)
+    assert [e.loss for e in found.epochs] == [e.loss for e in history.epochs]
+    assert {e.mean_quality for e in found.epochs} == {None}
+    assert [e.valid_quality for e in found.epochs] == [{}] * EPOCHS
+
+    with pytest.raises(tf.errors.OpError, match="_Stopped"):
+        stopped = _disturbed((3, 6), _stop)
+        _fit(_model(), tmp_path / "stopped", valid=None, train=stopped)
+    model = _model()
+    _fit(model, tmp_path / "stopped", valid=None)
+    for mine, theirs in zip(model.variables, fixed.variables, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6, err_msg=mine.name)
+
+
 def test_it_starts_from_no_other_model(tmp_path: Path) -> None:
     _fit(_model(), tmp_path / "one", epochs=1, result=tmp_path / "one" / "result")
     other = _model(tower_units=16)
