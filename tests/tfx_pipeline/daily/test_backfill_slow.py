@@ -65,7 +65,7 @@ def test_thirty_days_unattended(tmp_path: Path) -> None:
 
 
 def _distinct_keys(logs: Path) -> int:
-    columns = ("user_id", "item_id", "author_id")
+    columns = ["user_id", "item_id", "author_id"]
     tables = [pq.read_table(file, columns=columns) for file in logs.glob("*.parquet")]
     return sum(
         len(set().union(*(t.column(name).unique().to_pylist() for t in tables))) for name in columns
