@@ -16,6 +16,7 @@ from tfx_pipeline import plots
 from tfx_pipeline.artifacts import publish, read_ancestors, read_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.record import DayRecord
 from tfx_pipeline.drift import Anomaly, FeatureDrift, anomalies, feature_drift
 from tfx_pipeline.evaluation import POOL
 from tfx_pipeline.gate.verdict import METRIC_NAMES, VERDICT_FORMAT
@@ -58,6 +59,7 @@ class Outcome:
       components: Those that ran before the page was written, in order; empty where their times are
         not to be had.
       pushed_version: None when the model was not pushed.
+      parent_day: Day of the run whose weights it went on from, if any.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Outcome:
     anomalies: Sequence[Anomaly]
     components: Sequence[ComponentRun]
     pushed_version: str | None
+    parent_day: str | None = None
 
 
 def read_outcome(
@@ -77,7 +80,7 @@ def read_outcome(
     *,
     ingest_report: str,
     statistics: str,
-    fitted_on: str,
+    before: DayRecord | None,
     anomalies_found: str,
     model_run: str,
     verdict: str,
@@ -90,7 +93,8 @@ def read_outcome(
       config: The run's config.
       ingest_report: Folder of LogExampleGen's report.
       statistics: Folder of StatisticsGen's statistics.
-      fitted_on: That of the run that the transform graph was fitted in.
+      before: The run of a day that it went on from. Drift is then held against the days that the
+        transform graph was fitted on.
       anomalies_found: Folder of ExampleValidator's anomalies.
       model_run: Folder of the Trainer's run.
       verdict: Folder of the Gate's verdict.
@@ -120,10 +124,13 @@ def read_outcome(
         gates=read_json(model_run, GATES_FILE),
         verdict=judged,
         curves=read_json(verdict, "curves.json"),
-        drift=feature_drift(fitted_on, statistics, list(dict.fromkeys(columns))),
+        drift=feature_drift(
+            before.statistics if before else statistics, statistics, list(dict.fromkeys(columns))
+        ),
         anomalies=anomalies(anomalies_found),
         components=components,
         pushed_version=pushed_version,
+        parent_day=str(before.day) if before else None,
     )
 
 
@@ -165,13 +172,12 @@ def rewrite(workdir: Path) -> Path:
         )
     pushed = run["Pusher"].properties["pushed_model"].get("pushed_version")
     job = recorded_config(workdir, str(run["Report"].parameters["config"]))
-    statistics = run["StatisticsGen"].outputs["statistics"]
     before = read_ancestors(run["Parent"].outputs["parent"]).parent if "Parent" in run else None
     outcome = read_outcome(
         on_day(job, str(run["Report"].parameters.get("day", ""))),
         ingest_report=run["LogExampleGen"].outputs["ingest_report"],
-        statistics=statistics,
-        fitted_on=before.statistics if before else statistics,
+        statistics=run["StatisticsGen"].outputs["statistics"],
+        before=before,
         anomalies_found=run["ExampleValidator"].outputs["anomalies"],
         model_run=run["Trainer"].outputs["model_run"],
         verdict=run["Gate"].outputs["verdict"],

@@ -236,6 +236,7 @@ def test_a_verdict_of_another_format(tmp_path: Path) -> None:
             make_config({"click": "binary"}, ["a"]),
             ingest_report="",
             statistics="",
+            before=None,
             anomalies_found="",
             model_run="",
             verdict=str(tmp_path),

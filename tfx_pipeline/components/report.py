@@ -55,12 +55,11 @@ def Report(  # noqa: N802 - components are named like TFX's own
         graph was fitted on.
     """
     del code
-    before = read_ancestors(parent.uri).parent if parent else None
     outcome = read_outcome(
         on_day(Config.model_validate_json(config), day),
         ingest_report=ingest_report.uri,
         statistics=statistics.uri,
-        fitted_on=before.statistics if before else statistics.uri,
+        before=read_ancestors(parent.uri).parent if parent else None,
         anomalies_found=anomalies.uri,
         model_run=model_run.uri,
         verdict=verdict.uri,
