@@ -23,7 +23,9 @@ def categorical_keys(fields: Sequence[str], values: tf.Tensor, present: tf.Tenso
     Returns:
       int64 [B, F].
     """
-    names = tf.broadcast_to(tf.constant(list(fields)), tf.shape(values))
+    # Taken row by row: a broadcast of texts goes through the thread pool, which in a request costs
+    # more than all else that is done with them.
+    names = tf.gather(tf.constant([list(fields)]), tf.zeros([tf.shape(values)[0]], tf.int32))
     pairs = tf.reshape(tf.stack([names, values], axis=-1), [-1, 2])
     keys = tf.reshape(_fingerprint(pairs), tf.shape(values))
     missing = _fingerprint(tf.constant([[name] for name in fields]))

@@ -11,6 +11,7 @@ from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
 from keras_models.layers.stacked_dense import StackedDense
+from keras_models.small_softmax import small_softmax
 from keras_models.split_columns import Columns
 
 
@@ -66,7 +67,7 @@ class Mmoe(Backbone):
         Returns:
           `hidden` float32 [B, K, H]; named inside `task_gates` float32 [B, K, E].
         """
-        gates = tf.nn.softmax(self._gates(inputs), axis=-1)
+        gates = small_softmax(self._gates(inputs))
         hidden = tf.matmul(gates, self._experts(inputs))
         return BackboneOutput(hidden, None, {"task_gates": gates})
 
