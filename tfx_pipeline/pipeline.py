@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from tfx import v1 as tfx
@@ -19,6 +18,7 @@ from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
 from tfx_pipeline.inputs import history, request_columns
+from tfx_pipeline.runners.beam_options import pipeline_args
 from transforms.examples import DAY, REQUEST
 
 
@@ -28,7 +28,6 @@ def create_pipeline(
     workdir: str,
     input_fingerprint: str,
     known_version: int,
-    beam_pipeline_args: Sequence[str],
 ) -> tfx.dsl.Pipeline:
     """Lists what happens, in order.
 
@@ -37,12 +36,12 @@ def create_pipeline(
       workdir: Folder, or URI, under which everything is written.
       input_fingerprint: Changes when any input file does, and so makes TFX's cache notice.
       known_version: Newest version in the push destination, 0 for none; likewise.
-      beam_pipeline_args: Options for Beam.
 
     Returns:
       A pipeline that any TFX runner runs.
     """
-    whole = config.model_dump_json()
+    # On what Beam runs changes no result.
+    whole = config.model_dump_json(exclude={"beam"})
     push_destination = os.path.join(workdir, "serving", config.model_name)
     metadata_path = os.path.join(workdir, "metadata.db")
 
@@ -170,29 +169,32 @@ def create_pipeline(
         # The template and the plots count too.
         code=code_version("tfx_pipeline"),
     )
+    components = [
+        example_gen,
+        statistics,
+        schema,
+        validator,
+        *transform_nodes,
+        trainer,
+        evaluator,
+        *infra_nodes,
+        model_check,
+        baseline,
+        gate,
+        pusher,
+        report,
+    ]
+    for component in components:
+        if isinstance(component, tfx.types.BaseBeamComponent):
+            component.with_beam_pipeline_args(pipeline_args(config.beam, component.id))
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(workdir, "pipeline"),
-        components=[
-            example_gen,
-            statistics,
-            schema,
-            validator,
-            *transform_nodes,
-            trainer,
-            evaluator,
-            *infra_nodes,
-            model_check,
-            baseline,
-            gate,
-            pusher,
-            report,
-        ],
+        components=components,
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             metadata_path
         ),
-        beam_pipeline_args=list(beam_pipeline_args),
     )
 
 

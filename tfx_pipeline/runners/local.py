@@ -12,13 +12,14 @@ from serving.versions import latest
 from tfx_pipeline.artifacts import publish
 from tfx_pipeline.components.log_example_gen import fingerprint_inputs
 from tfx_pipeline.config import Config
+from tfx_pipeline.config.beam import BEAM_COMPONENTS
 from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.run_record import newest_run
-from tfx_pipeline.runners import beam_options
+from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.summary import build_summary, write_summary
-from transforms.problems import InputError
+from transforms.problems import InputError, Problem
 
 
 def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
@@ -36,16 +37,20 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: for data that cannot be used.
     """
-    if problems := [*frozen_graph_problems(config), *start_state_problems(config)]:
-        raise InputError(problems)
     workdir = workdir.resolve()
+    if problems := [
+        *frozen_graph_problems(config),
+        *start_state_problems(config),
+        *beam_problems(config),
+        *_out_of_reach(config, workdir),
+    ]:
+        raise InputError(problems)
     found = latest(str(workdir / "serving" / config.model_name))
     pipeline = create_pipeline(
         config,
         workdir=str(workdir),
         input_fingerprint=fingerprint_inputs(config),
         known_version=found[0] if found else 0,
-        beam_pipeline_args=beam_options.LOCAL,
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
     components = newest_run(str(workdir / "metadata.db"))
@@ -57,3 +62,17 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     summary = build_summary(config_path, config, components)
     write_summary(summary, workdir)
     return summary
+
+
+def _out_of_reach(config: Config, workdir: Path) -> list[Problem]:
+    """Workers of Dataflow see no folder of this machine, nor one that it mounts."""
+    if all(config.beam.of(component)[0] != "dataflow" for component in BEAM_COMPONENTS):
+        return []
+    return [
+        Problem(
+            "beam.runner",
+            f"dataflow, and the workdir {workdir}, which its workers do not see",
+            "a pipeline whose workdir is a gs:// URI",
+            "docs/how-to/beam-on-dataflow.md says how.",
+        )
+    ]
