@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from tfx import v1 as tfx
@@ -22,6 +21,7 @@ from tfx_pipeline.components.report import Report
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
 from tfx_pipeline.inputs import history, request_columns
+from tfx_pipeline.runners.beam_options import pipeline_args
 from transforms.examples import DAY, REQUEST
 
 
@@ -31,7 +31,6 @@ def create_pipeline(
     workdir: str,
     input_fingerprint: str,
     known_version: int,
-    beam_pipeline_args: Sequence[str],
     day: str = "",
     key: str = "",
     known_days: str = "",
@@ -43,7 +42,6 @@ def create_pipeline(
       workdir: Folder, or URI, under which everything is written.
       input_fingerprint: Changes when any input file does, and so makes TFX's cache notice.
       known_version: Newest version in the push destination, 0 for none; likewise.
-      beam_pipeline_args: Options for Beam.
       day: The day that the run is of, YYYY-MM-DD; empty for the config's own days. With
         `config.daily.full` it begins a lineage, else it goes on from an earlier day.
       key: Names the run of a day, see `tfx_pipeline.daily.record`.
@@ -52,7 +50,8 @@ def create_pipeline(
     Returns:
       A pipeline that any TFX runner runs.
     """
-    whole = config.model_dump_json()
+    # On what Beam runs changes no result.
+    whole = config.model_dump_json(exclude={"beam"})
     push_destination = os.path.join(workdir, "serving", config.model_name)
     metadata_path = os.path.join(workdir, "metadata.db")
     daily_dir = os.path.join(workdir, "daily")
@@ -224,31 +223,34 @@ def create_pipeline(
         )
         record.add_upstream_node(report)
         record_nodes = [record]
+    components = [
+        *parent_nodes,
+        example_gen,
+        statistics,
+        schema,
+        validator,
+        *transform_nodes,
+        trainer,
+        evaluator,
+        *infra_nodes,
+        model_check,
+        baseline,
+        gate,
+        pusher,
+        report,
+        *record_nodes,
+    ]
+    for component in components:
+        if isinstance(component, tfx.types.BaseBeamComponent):
+            component.with_beam_pipeline_args(pipeline_args(config.beam, component.id))
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(workdir, "pipeline"),
-        components=[
-            *parent_nodes,
-            example_gen,
-            statistics,
-            schema,
-            validator,
-            *transform_nodes,
-            trainer,
-            evaluator,
-            *infra_nodes,
-            model_check,
-            baseline,
-            gate,
-            pusher,
-            report,
-            *record_nodes,
-        ],
+        components=components,
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             metadata_path
         ),
-        beam_pipeline_args=list(beam_pipeline_args),
     )
 
 

@@ -23,7 +23,6 @@ def _nodes(config: Config) -> dict[str, Any]:
         workdir="/tmp/never-written",
         input_fingerprint="",
         known_version=0,
-        beam_pipeline_args=[],
     )
     return {node.id: node for node in pipeline.components}
 

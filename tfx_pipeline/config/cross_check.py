@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tfx_pipeline.config.check_beam import check_beam
 from tfx_pipeline.config.check_gate import check_gate
 from tfx_pipeline.config.check_history import check_history
 from tfx_pipeline.config.check_model import check_model
@@ -26,6 +27,7 @@ def cross_check(config: Config) -> list[Problem]:
         *check_tasks(config),
         *check_gate(config),
         *check_serving(config),
+        *check_beam(config),
     ]
     features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):

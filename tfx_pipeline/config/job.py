@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.daily import DailyConfig
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.config.features import FeaturesConfig
@@ -35,6 +36,7 @@ class Config(Section):
     gate: GateConfig = Field(default_factory=GateConfig)
     model_check: ModelCheckConfig = Field(default_factory=ModelCheckConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
+    beam: BeamConfig = Field(default_factory=BeamConfig)
 
     @property
     def model_name(self) -> str:

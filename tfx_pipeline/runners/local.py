@@ -18,7 +18,7 @@ from tfx_pipeline.daily.unit import Unit
 from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.run_record import ComponentRun, newest_run
-from tfx_pipeline.runners import beam_options
+from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.summary import build_summary, write_summary
 from transforms.problems import InputError
@@ -39,15 +39,14 @@ def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: for data that cannot be used.
     """
-    check_start(config)
     workdir = workdir.resolve()
+    _check(config, workdir)
     found = latest(str(workdir / "serving" / config.model_name))
     pipeline = create_pipeline(
         config,
         workdir=str(workdir),
         input_fingerprint=fingerprint_inputs(config),
         known_version=found[0] if found else 0,
-        beam_pipeline_args=beam_options.LOCAL,
     )
     components = _run(pipeline, workdir)
     summary = build_summary(config_path, config, components)
@@ -74,13 +73,12 @@ def run_day(
     """
     workdir = workdir.resolve()
     unit = Unit.plan(config, workdir, day)
-    check_start(unit.settings)
+    _check(unit.settings, workdir)
     pipeline = create_pipeline(
         unit.config,
         workdir=str(workdir),
         input_fingerprint=unit.inputs,
         known_version=0,
-        beam_pipeline_args=beam_options.LOCAL,
         day=str(day),
         key=unit.key,
         known_days=unit.ancestors.key,
@@ -93,13 +91,14 @@ def run_day(
     return summary
 
 
-def check_start(config: Config) -> None:
-    """Stops where what a run is to go on from does not fit it.
-
-    Raises:
-      InputError: saying what does not.
-    """
-    if problems := [*frozen_graph_problems(config), *start_state_problems(config)]:
+def _check(config: Config, workdir: Path) -> None:
+    """Stops before anything starts."""
+    if problems := [
+        *frozen_graph_problems(config),
+        *start_state_problems(config),
+        *beam_problems(config),
+        *_out_of_reach(config, workdir),
+    ]:
         raise InputError(problems)
 
 
