@@ -111,3 +111,17 @@ def _run(pipeline: tfx.dsl.Pipeline, workdir: Path) -> dict[str, ComponentRun]:
         str(workdir / "rejected"),
     )
     return components
+
+
+def _out_of_reach(config: Config, workdir: Path) -> list[Problem]:
+    """Workers of Dataflow see no folder of this machine, nor one that it mounts."""
+    if all(config.beam.of(component)[0] != "dataflow" for component in BEAM_COMPONENTS):
+        return []
+    return [
+        Problem(
+            "beam.runner",
+            f"dataflow, and the workdir {workdir}, which its workers do not see",
+            "a pipeline whose workdir is a gs:// URI",
+            "docs/how-to/beam-on-dataflow.md says how.",
+        )
+    ]
