@@ -13,6 +13,7 @@ from serving.versions import latest
 from tfx_pipeline.artifacts import publish
 from tfx_pipeline.components.log_example_gen import fingerprint_inputs
 from tfx_pipeline.config import Config
+from tfx_pipeline.config.beam import BEAM_COMPONENTS
 from tfx_pipeline.daily.record import day_folder
 from tfx_pipeline.daily.unit import Unit
 from tfx_pipeline.frozen_graph import frozen_graph_problems
@@ -21,7 +22,7 @@ from tfx_pipeline.run_record import ComponentRun, newest_run
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.summary import build_summary, write_summary
-from transforms.problems import InputError
+from transforms.problems import InputError, Problem
 
 
 def run(config: Config, *, config_path: str, workdir: Path) -> dict[str, Any]:
