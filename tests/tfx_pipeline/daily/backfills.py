@@ -78,9 +78,9 @@ def assert_same_result(one: Path, other: Path) -> None:
         assert record.key == theirs[day].key and record.blessed == theirs[day].blessed
         found, expected = summary(one, day), summary(other, day)
         assert found["day"] == expected["day"] and _counts(found) == _counts(expected)
-        assert _same(found["metrics"], expected["metrics"]), day
-        for part in ("failures", "not_judged"):
-            assert _same(found["gate"][part], expected["gate"][part]), (day, part)
+        for part in (lambda s: s["metrics"], lambda s: s["gate"]["failures"]):
+            assert _differences(part(found), part(expected), day) == []
+        assert found["gate"]["not_judged"] == expected["gate"]["not_judged"]
         readers = [tf.train.load_checkpoint(r.trained) for r in (record, theirs[day])]
         names = [set(reader.get_variable_to_shape_map()) for reader in readers]
         assert names[0] == names[1]
@@ -93,15 +93,17 @@ def assert_same_result(one: Path, other: Path) -> None:
                 np.testing.assert_array_equal(*values, err_msg=f"{day}: {name}")
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal but for what float32 loses where threads add up in another order."""
-    if isinstance(one, float):
-        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other)
+def _differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two summaries differ by more than float32 loses where threads add up otherwise."""
+    if isinstance(one, float) and isinstance(other, float):
+        close = math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return [] if close else [f"{where}: {one} and {other}"]
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [d for key in one for d in _differences(one[key], other[key], f"{where}.{key}")]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [d for i, pair in pairs for d in _differences(*pair, f"{where}[{i}]")]
+    return [] if one == other else [f"{where}: {one} and {other}"]
 
 
 def _counts(summary: dict[str, Any]) -> dict[str, Any]:
