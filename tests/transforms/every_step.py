@@ -63,7 +63,7 @@ def write_logs(folder: Path, seed: int = 1, rows: int = 120) -> None:
     folder.mkdir(parents=True)
     shown: list[dict[str, Any]] = []
     for i in range(rows):
-        time = _START + drawn.randrange(5 * _SECONDS)
+        time = _START + drawn.randrange(0, 5 * _SECONDS, _SECONDS // 6)  # equal ones too
         shown.append(
             {
                 "event": f"e{i}",
@@ -74,7 +74,7 @@ def write_logs(folder: Path, seed: int = 1, rows: int = 120) -> None:
                 "date": str(_day((time - _START) // _SECONDS)),
                 "age": drawn.choice([None, 20, 30.5]),
                 "clicked": drawn.randrange(2),
-                "price": 0 if i % 40 == 7 else drawn.choice([1, 2, 5]),
+                "price": 0 if i % 20 == 7 else drawn.choice([1, 2, 5]),
             }
         )
     # The same again, and the same key with another row.
