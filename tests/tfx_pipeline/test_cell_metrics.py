@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types
 
+from tfx_pipeline import cell_metrics
 from tfx_pipeline.cell_metrics import cell_values
+
+from ..transforms.random_bundles import combined
 
 TASKS = {
     "click": ("binary", 1),
@@ -78,6 +82,47 @@ class _Model(tf.Module):
             "order": x,
             "score": x * x,
         }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_are_combined_in_any_tree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_metrics, "_COMPACT_AFTER", 2)
+    rng = np.random.default_rng(0)
+    rows = [
+        metric_types.StandardMetricInputs(
+            labels={
+                "click": None if i % 5 == 0 else np.array([i % 2]),
+                "ratio": np.array([rng.normal()], np.float32),
+                "power": np.array([float(i % 3)]),
+                "order": np.array([float(i % 4)]),
+            },
+            predictions={
+                task: rng.dirichlet(np.ones(3)).astype(np.float32)[:outputs]
+                for task, (_, outputs) in TASKS.items()
+            },
+            features={"user": np.array([b"u%d" % (i % 7)]), "_request": np.array([i // 4])},
+        )
+        for i in range(60)
+    ]
+    (computation,) = cell_metrics.CellMetrics(
+        {task: kind for task, (kind, _) in TASKS.items()},
+        {task: outputs for task, (_, outputs) in TASKS.items()},
+        *("user", "_request"),
+    ).computations(eval_config=tfma.EvalConfig())
+    found = combined(computation.combiner, rows, seed)
+    for task, (kind, _) in TASKS.items():
+        inside = [row for row in rows if row.labels[task] is not None]
+        expected = cell_values(
+            kind,
+            np.concatenate([row.labels[task] for row in inside]).astype(np.float32),
+            np.stack([row.predictions[task] for row in inside]),
+            np.concatenate([row.features["user"] for row in inside]),
+            np.concatenate([row.features["_request"] for row in inside]),
+        )
+        for name, value in expected.items():
+            key = metric_types.MetricKey(name=f"cell_{name}", output_name=task)
+            # Floating-point sums in another order differ in their last bits.
+            assert found[key] == pytest.approx(value, rel=1e-12)
 
 
 @pytest.mark.e2e

@@ -10,6 +10,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform import TFTransformOutput
 from tfx import v1 as tfx
 from tfx.v1.dsl.components import BeamComponentParameter, InputArtifact, OutputArtifact
+from tfx.v1.dsl.io import fileio
 from tfx.v1.types.standard_artifacts import Examples, TransformGraph
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from tfx_bsl.public import tfxio
@@ -61,6 +62,11 @@ def ApplyTransform(  # noqa: N802 - components are named like TFX's own
                     file_name_suffix=".gz",
                 )
             )
+    for split in json.loads(examples.split_names):
+        # Where Beam starts to write twice, as it may, it leaves an empty folder among the files.
+        pattern = split_pattern(transformed_examples.uri, split).replace("*", "beam-temp-*")
+        for leftover in fileio.glob(pattern):
+            fileio.rmtree(leftover)
 
 
 class _Encode(beam.DoFn):
