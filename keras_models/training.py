@@ -20,6 +20,14 @@ from keras_models.embeddings import Embedded
 from keras_models.losses import TaskLosses
 from keras_models.model import Features, RankingModel
 from keras_models.quality import qualities
+from keras_models.replicas import (
+    first_example,
+    gather_batch,
+    replica_number,
+    share_of_replica,
+    sum_over_replicas,
+)
+from keras_models.workers import Workers
 
 _progress = logging.getLogger("equipoise.progress")
 
@@ -100,9 +108,15 @@ def fit(
     was killed goes on from its last checkpoint when called again with the same arguments, and
     ends as it would have undisturbed.
 
+    Under a `tf.distribute` strategy, in whose scope the model was made and this is called, the
+    global batch is spread over the replicas, and the loss is that of the global batch; see
+    `replicas`. With several workers each reads its own share of every batch, the first one keeps
+    the checkpoints, and all of them restore these.
+
     Args:
       model: The model to train, in place.
-      train: Gives the batches of an epoch (1, 2, ...) as (features, labels): features as for
+      train: Gives the batches of an epoch (1, 2, ...) as (features, labels), with several workers
+        this one's share of them: features as for
         `RankingModel.call`, `day`, int64 [B], the day of each example counted from any fixed day,
         and, where the losses read them, `spaces` float32 [B, K] and `request` int64 [B]; labels
         float32 [B, K]. The same epoch must give the same batches.
@@ -135,8 +149,9 @@ def fit(
     optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=clip_norm)
     step = _Step(model, losses, optimizer, state, seed, xla)
     predict = tf.function(model.call, [model.feature_spec], autograph=False)
+    workers = Workers()
     checkpoints = _Checkpoints(
-        Path(checkpoint_dir), state, model=model, losses=losses, optimizer=optimizer
+        Path(checkpoint_dir), state, workers, model=model, losses=losses, optimizer=optimizer
     )
     writer = tf.summary.create_file_writer(str(log_dir))
 
@@ -149,7 +164,7 @@ def fit(
 
     while state.epoch <= epochs and not state.has_stopped(patience):
         started = time.perf_counter() - state.seconds
-        for features, labels in train(state.epoch).skip(state.step):
+        for features, labels in workers.in_step(train(state.epoch).skip(state.step)):
             step(features, labels)
             state.seconds = time.perf_counter() - started
             if state.step % checkpoint_every_steps == 0:
@@ -157,6 +172,7 @@ def fit(
         loss = _mean_loss(state)
         table = _counts(model)
         quality = {} if valid is None else _valid_quality(model, predict, valid)
+        quality = workers.agreed(quality)
         record = _summarize(state, loss, quality, table)
         _log(writer, record)
         state.begin_next_epoch(record, table)
@@ -166,6 +182,7 @@ def fit(
             on_epoch(record)
 
     writer.close()
+    workers.wait()
     checkpoints.restore_best()
     if result is not None:
         checkpoints.write_result(result)
@@ -226,13 +243,16 @@ class _Checkpoints:
     before that, under a name of its own, and what it supersedes is deleted after.
     """
 
-    def __init__(self, folder: Path, state: _State, **saved: Any):
+    def __init__(self, folder: Path, state: _State, workers: Workers, **saved: Any):
         self._state = state
+        self._writes = workers.is_chief
         self._saved = saved
         self._best_folder = folder / "best"
         self._weights = tf.train.Checkpoint(**saved)
         self._all = tf.train.Checkpoint(state=_SavedState(state), **saved)
         self._last = tf.train.CheckpointManager(self._all, str(folder / "last"), max_to_keep=1)
+        # Made by all workers, or the one that writes would wait for the others.
+        _ = self._all.save_counter
 
     def restore_last(self) -> bool:
         if self._last.latest_checkpoint is None:
@@ -241,9 +261,12 @@ class _Checkpoints:
         return True
 
     def save_last(self) -> None:
-        self._last.save()
+        if self._writes:
+            self._last.save()
 
     def save_epoch(self) -> None:
+        if not self._writes:
+            return
         if self._state.best_epoch == self._state.history[-1].epoch:
             self._weights.write(str(self._best))
         self._last.save()
@@ -268,7 +291,8 @@ class _Checkpoints:
 
     def write_result(self, path: str | Path) -> None:
         epochs = tf.Variable(self._state.epochs_before + self._state.best_epoch, dtype=tf.int64)
-        tf.train.Checkpoint(epochs=epochs, **self._saved).write(str(path))
+        if self._writes:
+            tf.train.Checkpoint(epochs=epochs, **self._saved).write(str(path))
 
     @property
     def _best(self) -> Path:
@@ -305,6 +329,12 @@ class _Step:
         self._plain = self._full = tf.function(plain, autograph=False, reduce_retracing=True)
         # An optimizer's many small products and sums are one pass over the weights under XLA.
         self._update = tf.function(self._apply, jit_compile=xla, autograph=False)
+        self._strategy = tf.distribute.get_strategy()
+        if self._strategy.num_replicas_in_sync > 1:
+            self._plain = self._full = tf.function(
+                self._spread, autograph=False, reduce_retracing=True
+            )
+            return
         # On a CPU large products take as long either way, and what is between them longer.
         on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
         if xla and on_gpu and model.network.supports_xla:
@@ -316,9 +346,27 @@ class _Step:
         self._state.batch_size = self._state.batch_size or size
         run = self._full if size == self._state.batch_size else self._plain
         epoch = tf.constant(self._state.epochs_before + self._state.epoch - 1, tf.int64)
-        self._state.loss_sum += float(run(features, labels, epoch)) * size
-        self._state.examples += size
+        loss, examples = run(features, labels, epoch)
+        self._state.loss_sum += float(loss) * int(examples)
+        self._state.examples += int(examples)
         self._state.step += 1
+
+    def _spread(
+        self, features: Features, labels: tf.Tensor, epoch: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The step in every replica, each with its share of this worker's examples."""
+
+        def in_replica(
+            features: Features, labels: tf.Tensor, epoch: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            own = share_of_replica(tf.shape(labels)[0])
+            features = {name: values[own] for name, values in features.items()}
+            return self._run(self._dense_of_share, features, labels[own], epoch)
+
+        found = self._strategy.run(in_replica, args=(features, labels, epoch))
+        # Equal everywhere.
+        loss, examples = (self._strategy.experimental_local_results(part)[0] for part in found)
+        return loss, examples
 
     def _run(
         self,
@@ -326,7 +374,7 @@ class _Step:
         features: Features,
         labels: tf.Tensor,
         epoch: tf.Tensor,
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         embedding = self._model.embedding
         weight = None
         if self._engagement is not None:
@@ -338,10 +386,11 @@ class _Step:
         loss, gradients = dense(embedded, features, labels, epoch)
         # Rows learn from the sum over examples: in the mean, a key's step would shrink with the
         # batch, and next to Adagrad's initial accumulator rare keys would hardly learn at all.
-        batch_size = tf.cast(tf.shape(labels)[0], tf.float32)
+        examples = sum_over_replicas(tf.shape(labels)[0])
+        batch_size = tf.cast(examples, tf.float32)
         summed = [None if part is None else part * batch_size for part in gradients]
         embedding.apply_gradients(lookup, Embedded(*summed))
-        return loss
+        return loss, examples
 
     def _dense(
         self, embedded: Embedded, features: Features, labels: tf.Tensor, epoch: tf.Tensor
@@ -363,8 +412,42 @@ class _Step:
         self._update(of_weights)
         return loss, Embedded(*of_read)
 
+    def _dense_of_share(
+        self, embedded: Embedded, features: Features, labels: tf.Tensor, epoch: tf.Tensor
+    ) -> tuple[tf.Tensor, Embedded]:
+        """As `_dense`, for a replica's share of the batch."""
+        seed = tf.stack([self._seed, self._optimizer.iterations])
+        # Each replica drops other units.
+        seed += [(1 << 32) * tf.cast(replica_number(), seed.dtype), 0]
+        read = [part for part in embedded if part is not None]
+        of_model = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            tape.watch(read)
+            logits, _ = self._model.network(embedded, features, dropout_seed=seed)
+            outputs = self._model.head(logits)
+        # The loss of the global batch, in every replica: its means are over all examples, and it
+        # may compare any of them.
+        given = {name: features.get(name) for name in ("scenario", "spaces", "request")}
+        of_all = {n: None if part is None else gather_batch(part) for n, part in given.items()}
+        all_labels, all_outputs = gather_batch(labels), gather_batch(outputs)
+        with tf.GradientTape() as of_loss:
+            of_loss.watch(all_outputs)
+            loss = self._losses(all_labels, all_outputs, *of_all.values(), epoch)
+        of_outputs, of_losses = of_loss.gradient(
+            loss, [all_outputs, self._losses.trainable_variables]
+        )
+        start = first_example(labels)
+        own = of_outputs[start : start + tf.shape(labels)[0]]
+        of_weights, of_read = tape.gradient(outputs, [of_model, read], own)
+        summed = [sum_over_replicas(tf.convert_to_tensor(part)) for part in of_weights]
+        self._apply([*summed, *of_losses])
+        return loss, Embedded(*of_read)
+
     def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        self._optimizer.apply_gradients(zip(gradients, self._weights, strict=True))
+        # They are of the global batch already.
+        self._optimizer.apply_gradients(
+            zip(gradients, self._weights, strict=True), skip_gradients_aggregation=True
+        )
 
 
 def _counts(model: RankingModel) -> dict[str, Any]:

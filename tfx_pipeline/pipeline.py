@@ -139,7 +139,8 @@ def create_pipeline(
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
             "code": code_version(
                 *("keras_models", "serving", "transforms"),
-                *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates"),
+                *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates", "tfx_pipeline.fit_model"),
+                *("tfx_pipeline.transformed_rows", "tfx_pipeline.workers"),
             ),
             **of_day,
         },

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import v1 as tfx
 
 from keras_models.model import RankingModel
-from keras_models.training import History, fit
 from serving.delta import SyncFile
 from serving.export import export
 from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
 from tfx_pipeline.artifacts import first_examples, read_ancestors, write_json
-from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.daily.ancestors import on_day
-from tfx_pipeline.inputs import history
+from tfx_pipeline.fit_model import TrainingJob, fit_model
+from tfx_pipeline.inputs import history as history_of
 from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
 from tfx_pipeline.model_card import folder_hash
+from tfx_pipeline.transformed_rows import dataset
+from tfx_pipeline.workers import fit_spread
 from transforms.dense_transform import DenseTransform
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
@@ -32,12 +32,8 @@ HISTORY_FILE = "history.json"
 TRAINED = "trained"
 """In the ModelRun artifact: the checkpoint of what the training ended with."""
 
-_REQUEST_BLOCK = 256
-"""Rows that stay side by side where tasks rank within requests. Examples come request by request,
-and a request at the end of a block may be cut in two, which costs the pairs between its parts."""
-
-_COUNTED = 65_536
-"""Rows a batch where scenarios are counted."""
+_LOOKED_AT = 1024
+"""Rows a batch where gates are averaged."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
@@ -57,55 +53,30 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         read_ancestors(custom["parent"]) if "parent" in custom else None,
     )
     graph = tft.TFTransformOutput(fn_args.transform_output)
-    spec = graph.transformed_feature_spec()
-
-    tf.keras.utils.set_random_seed(config.training.seed)
-    model = build_model(config, num_numbers=spec["numbers"].shape[0])
-    rows_by_scenario = []
-    if config.model.loss.scenario_weights != "equal":
-        rows_by_scenario = count_scenarios(fn_args.train_files, spec, len(config.scenario.names))
-    checkpoint_dir = os.path.join(custom["checkpoint_root"], training_fingerprint(fn_args, config))
-    trained = os.path.join(fn_args.model_run_dir, TRAINED)
-    losses = task_losses(config, rows_by_scenario)
-
-    def fit_on(
-        files: list[str], valid: tf.data.Dataset | None, epochs: int, start: Path | None, name: str
-    ) -> History:
-        return fit(
-            model,
-            lambda epoch: dataset(
-                files,
-                spec,
-                config.training.batch_size,
-                shuffle_buffer=config.training.shuffle_buffer,
-                seed=config.training.seed + epoch,
-                block=_REQUEST_BLOCK if "request" in spec else 1,
-            ),
-            valid,
-            epochs=epochs,
-            patience=config.training.patience,
-            learning_rate=config.training.learning_rate,
-            clip_norm=config.training.clip_norm,
-            checkpoint_dir=os.path.join(checkpoint_dir, name),
-            checkpoint_every_steps=config.training.checkpoint_every_steps,
-            log_dir=os.path.join(fn_args.model_run_dir, name),
-            seed=config.training.seed,
-            xla=config.training.xla,
-            losses=losses,
-            start=start,
-            result=trained,
-        )
-
-    held_out = dataset(fn_args.eval_files, spec, config.training.batch_size)
-    valid = held_out if config.data.valid is not None else None
-    settings = config.training
-    fitted = fit_on(fn_args.train_files, valid, settings.epochs, settings.start, "train")
-    if custom.get("day") and valid is not None:
-        # The day of the run has stopped the training; now it is learnt as any later day will be.
-        fit_on(fn_args.eval_files, None, config.daily.epochs, Path(trained), "day")
-    write_json(fn_args.model_run_dir, HISTORY_FILE, fitted.to_dict())
-    gates = mean_gates(model, held_out, config.scenario.names)
-    write_json(fn_args.model_run_dir, GATES_FILE, gates)
+    job = TrainingJob(
+        config=config,
+        transform_output=fn_args.transform_output,
+        train_files=fn_args.train_files,
+        valid_files=[] if config.data.valid is None else fn_args.eval_files,
+        learn_valid=bool(custom.get("day")) and config.data.valid is not None,
+        checkpoint_dir=os.path.join(
+            custom["checkpoint_root"], training_fingerprint(fn_args, config)
+        ),
+        log_dir=fn_args.model_run_dir,
+    )
+    if config.training.distribution == "one_device":
+        model, fitted = fit_model(job)
+        history = fitted.to_dict()
+    else:
+        model, history = fit_spread(job)
+    for file in tf.io.gfile.glob(f"{job.trained}.*"):
+        copy = os.path.join(fn_args.model_run_dir, os.path.basename(file))
+        tf.io.gfile.copy(file, copy, overwrite=True)
+    write_json(fn_args.model_run_dir, HISTORY_FILE, history)
+    looked_at = dataset(fn_args.eval_files, graph.transformed_feature_spec(), _LOOKED_AT)
+    write_json(
+        fn_args.model_run_dir, GATES_FILE, mean_gates(model, looked_at, config.scenario.names)
+    )
     columns = export_model(model, graph, config, custom["feature_state"], destination)
     write_requests(
         os.path.join(destination, WARMUP_REQUESTS),
@@ -118,7 +89,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         ),
     )
     # The model is written: from here on nothing can be resumed.
-    tf.io.gfile.rmtree(checkpoint_dir)
+    tf.io.gfile.rmtree(job.checkpoint_dir)
 
 
 def export_model(
@@ -142,7 +113,7 @@ def export_model(
     Returns:
       The names of what a request carries, see `serving.export.export`.
     """
-    kept, fusion = history(config), config.model.fusion
+    kept, fusion = history_of(config), config.model.fusion
     columns = export(
         model,
         graph,
@@ -168,70 +139,6 @@ def export_model(
         states = model.embedding.sync_states()
         SyncFile.of_export(states, folder_hash(graph.transform_savedmodel_dir)).write(destination)
     return columns
-
-
-def dataset(
-    patterns: list[str],
-    spec: dict[str, tf.io.FixedLenFeature],
-    batch_size: int,
-    *,
-    shuffle_buffer: int = 0,
-    seed: int = 0,
-    block: int = 1,
-) -> tf.data.Dataset:
-    """Batches of (features, labels) from transformed examples.
-
-    Args:
-      patterns: Globs of gzipped TFRecords.
-      spec: The transformed examples' features.
-      batch_size: Rows per batch; the last one may be smaller.
-      shuffle_buffer: Rows to shuffle among; 0 keeps the files' order.
-      seed: Of the shuffling; the same seed gives the same order.
-      block: Rows that stay side by side when shuffled, as those of a request have to.
-    """
-    rows = tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP")
-    if shuffle_buffer:
-        if block > 1:
-            rows = rows.batch(block)
-        size = max(1, shuffle_buffer // block)
-        rows = rows.shuffle(size, seed=seed, reshuffle_each_iteration=False)
-        if block > 1:
-            rows = rows.unbatch()
-
-    def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        features = tf.io.parse_example(serialized, spec)
-        labels = features.pop("labels")
-        return features, labels
-
-    return (
-        rows.batch(batch_size)
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def count_scenarios(
-    patterns: list[str], spec: dict[str, tf.io.FixedLenFeature], scenarios: int
-) -> list[int]:
-    """Examples of each scenario, in one pass that reads nothing else.
-
-    Args:
-      patterns: Globs of gzipped TFRecords.
-      spec: The transformed examples' features.
-      scenarios: M.
-    """
-    rows = tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP").batch(_COUNTED)
-
-    def add(counts: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
-        scenario = tf.io.parse_example(serialized, {"scenario": spec["scenario"]})["scenario"]
-        return counts + tf.math.bincount(scenario, minlength=scenarios, dtype=tf.int64)
-
-    counts: list[int] = rows.reduce(tf.zeros([scenarios], tf.int64), add).numpy().tolist()
-    return counts
-
-
-def _files(patterns: list[str]) -> list[str]:
-    return sorted(f for pattern in patterns for f in tf.io.gfile.glob(pattern))
 
 
 def training_fingerprint(fn_args: tfx.components.FnArgs, config: Config) -> str:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from support.impressions import BATCH, FIELDS, Impressions
 from tfx_pipeline.config.training import TrainingConfig
-from tfx_pipeline.run_fn import dataset
+from tfx_pipeline.transformed_rows import dataset
 
 IDS = 100_000
 TASKS = 2

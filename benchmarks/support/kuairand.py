@@ -17,7 +17,7 @@ from keras_models.model import RankingModel
 from keras_models.training import Epoch, fit
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
-from tfx_pipeline.run_fn import dataset
+from tfx_pipeline.transformed_rows import dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared/data/kuairand_pure"

@@ -14,7 +14,6 @@ from keras_models.embeddings.arguments import require
 from keras_models.embeddings.hashing import mix64, reduced, uniform_rows
 from keras_models.embeddings.optimizers import Adagrad, RowOptimizer
 from keras_models.embeddings.policy import Moment, Policy, Reads, RowState
-from keras_models.embeddings.replicas import first_example, gather_batch, sum_over_replicas
 from keras_models.embeddings.sketch import CountMinSketch
 from keras_models.embeddings.sync_state import SyncState
 from keras_models.embeddings.variables import (
@@ -23,6 +22,7 @@ from keras_models.embeddings.variables import (
     scatter_update,
     table_variable,
 )
+from keras_models.replicas import first_example, gather_batch, sum_over_replicas
 
 WAYS = 8
 """Slots of a bucket: their keys fill one cache line of 64 bytes."""

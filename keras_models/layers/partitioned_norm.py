@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.replicas import sum_over_replicas
+
 
 class PartitionedNorm(keras.layers.Layer):
     """Batch normalisation with each scenario's own moments, scale and shift.
@@ -59,7 +61,8 @@ class PartitionedNorm(keras.layers.Layer):
         moving = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.MEAN,
+            # Replicas share the moments, so their averages are equal.
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
             **keep,
         }
         self.moving_mean = self.add_weight(
@@ -113,7 +116,7 @@ class PartitionedNorm(keras.layers.Layer):
         )
 
     def _sum_by_scenario(self, x: tf.Tensor, scenario: tf.Tensor) -> tf.Tensor:
-        return tf.math.unsorted_segment_sum(x, scenario, self.num_scenarios)
+        return sum_over_replicas(tf.math.unsorted_segment_sum(x, scenario, self.num_scenarios))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -22,6 +22,7 @@ from tfx_pipeline.cli.report import report
 from tfx_pipeline.cli.run import run
 from tfx_pipeline.cli.serve import serve
 from tfx_pipeline.cli.simulate import simulate
+from tfx_pipeline.cli.worker import worker
 
 app = typer.Typer(
     name="equipoise",
@@ -79,6 +80,9 @@ app.command(epilog="Example: equipoise gate runs/simulated --explain")(gate)
 app.command(epilog="Example: equipoise lineage 1732271045 --workdir runs/kuairand")(lineage)
 app.command(epilog="Example: equipoise compare runs/ple runs/mmoe runs/pepnet")(compare)
 app.command(epilog="Example: equipoise report runs/simulated")(report)
+app.command(epilog="Example: equipoise worker configs/kuairand.yaml --workdir /shared/kuairand")(
+    worker
+)
 app.add_typer(delta, name="delta")
 
 

@@ -28,6 +28,11 @@ class TrainingConfig(Section):
         "`pipeline/Trainer/model_run/<number>/trained`, and needs that run's "
         "`features.transform_graph`. Default: cold weights.",
     )
+    distribution: Literal["one_device", "mirrored", "multi_worker"] = Field(
+        "one_device",
+        description="Whether a batch is spread over the GPUs of this machine (`mirrored`), or over "
+        "the workers that TF_CONFIG names (`multi_worker`); see docs/how-to/train-on-workers.md.",
+    )
     learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
     clip_norm: Positive | None = Field(
         None,

@@ -1,0 +1,95 @@
+"""A training that is spread over devices or workers: in processes of its own.
+
+The Trainer's process has used TensorFlow by the time it trains, and workers have to find each other
+before that. So it writes the job down, starts a process that trains as the first worker, and takes
+up what that leaves. Other workers wait for the job where checkpoints are kept, a folder that all of
+them see (`equipoise worker`), and end with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from keras_models.model import RankingModel
+from tfx_pipeline.fit_model import TrainingJob, fit_model
+
+_JOB = "job.json"
+_HISTORY = "history.json"
+_POLL_SECONDS = 1.0
+
+
+def fit_spread(job: TrainingJob) -> tuple[RankingModel, dict[str, Any]]:
+    """Trains on the devices or workers that `training.distribution` says.
+
+    Returns:
+      The model, on one device, and its history as plain values.
+
+    Raises:
+      RuntimeError: if a worker failed; the training goes on from its last checkpoint when it is run
+        again.
+    """
+    folder = Path(job.checkpoint_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{_JOB}.{os.getpid()}"
+    draft.write_text(job.model_dump_json(), encoding="utf-8")
+    draft.replace(folder / _JOB)
+    _start(folder / _JOB)
+    model = job.build()
+    checkpoint = tf.train.Checkpoint(model=model)
+    checkpoint.read(job.trained).expect_partial().assert_existing_objects_matched()
+    return model, json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
+
+
+def take_part(checkpoint_root: Path, patience: float) -> None:
+    """Waits for a job, and trains as the worker that TF_CONFIG says.
+
+    Args:
+      checkpoint_root: Where the run's checkpoints are kept.
+      patience: Seconds to wait for the job.
+
+    Raises:
+      TimeoutError: if there is none.
+      RuntimeError: if this or another worker failed.
+    """
+    deadline = time.monotonic() + patience
+    while not (jobs := sorted(checkpoint_root.glob(f"*/{_JOB}"), key=lambda f: f.stat().st_mtime)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{checkpoint_root}: no training began within {patience:.0f} s")
+        time.sleep(_POLL_SECONDS)
+    _start(jobs[-1])
+
+
+def _start(job: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "tfx_pipeline.workers", str(job)])
+    if done.returncode:
+        raise RuntimeError(
+            f"a worker of {job} ended with status {done.returncode}: see what it printed. Start "
+            "all workers again, and the training goes on from its last checkpoint."
+        )
+
+
+def _main(path: Path) -> None:
+    job = TrainingJob.model_validate_json(path.read_text(encoding="utf-8"))
+    strategy: tf.distribute.Strategy
+    if job.config.training.distribution == "mirrored":
+        strategy = tf.distribute.MirroredStrategy()
+    else:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        _, history = fit_model(job)
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec() or resolver.task_id == 0:
+        text = json.dumps(history.to_dict())
+        (path.parent / _HISTORY).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
