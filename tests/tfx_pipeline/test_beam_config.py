@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from tfx import v1 as tfx
+from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from tfx_pipeline.check import check
 from tfx_pipeline.config import Config, load_config
@@ -48,8 +49,13 @@ def test_runs_on_the_fn_api_runner_by_name_unless_told_otherwise() -> None:
     assert LOCAL == pipeline_args(_config().beam, "Transform") == [
         "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
         "--direct_running_mode=in_memory",
+        "--sdk_container_image=unused",
     ]  # fmt: skip
     assert beam_problems(_config()) == []
+
+
+def test_tfx_packs_nothing_for_workers_in_this_process() -> None:
+    assert make_beam_dependency_flags(LOCAL) == LOCAL
 
 
 @pytest.mark.parametrize("name", ["dask", "DaskRunner"])

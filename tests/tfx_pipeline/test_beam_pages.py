@@ -139,6 +139,7 @@ def test_the_pipeline_of_a_page_is_one_that_its_runner_takes(
         names = {transform.unique_name for transform in proto.components.transforms.values()}
         assert any(step in name for name in names)
         options = config.beam.of(component)[1]
+        assert {"setup_file", "sdk_container_image"} & options.keys()
         _check_environment(proto, options)
         # Every DoFn, coder and side input is there again for whoever reads it.
         again = beam.Pipeline.from_runner_api(

@@ -18,8 +18,13 @@ RUNNERS: Mapping[Runner, str] = {
 """Beam's names of the runners."""
 
 DEFAULTS: Mapping[Runner, Mapping[str, Option]] = {
-    # Several processes cost 5 to 8 times the CPU at the size of a day's logs.
-    "direct": {"direct_running_mode": "in_memory"},
+    "direct": {
+        # Several processes cost 5 to 8 times the CPU at the size of a day's logs.
+        "direct_running_mode": "in_memory",
+        # No image is used; but where none is named, TFX packs itself up for workers, which takes
+        # 2 seconds a component and leaves a copy in the temporary folder.
+        "sdk_container_image": "unused",
+    },
 }
 """Options that a runner has unless the config says otherwise."""
 
