@@ -57,7 +57,8 @@ def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
 
     The 0 is the mean, and the presence mask that goes in beside it tells the model
     which zeros were measured. All columns' moments come from one sum over the data,
-    sum [m, m z, m z^2] with m the mask, in float64.
+    sum [m, m z, m z^2] with m the mask, in float64, of multiples of 2^-20: such sums are exact up
+    to 2^33, so that the moments do not depend on the order in which Beam adds them up.
 
     Args:
       values: float32 [B, N]; anything where `present` is false.
@@ -69,10 +70,12 @@ def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
     """
     scaled = tf.sign(values) * tf.math.log1p(tf.abs(values))
     mask = tf.cast(present, tf.float64)
-    masked = mask * tf.cast(scaled, tf.float64)
+    masked = _multiple(mask * tf.cast(scaled, tf.float64))
     count, first, second = tf.unstack(
         tft.sum(
-            tf.stack([mask, masked, masked * masked], axis=1), reduce_instance_dims=False, name=name
+            tf.stack([mask, masked, _multiple(masked * masked)], axis=1),
+            reduce_instance_dims=False,
+            name=name,
         )
     )
     mean = tf.math.divide_no_nan(first, count)
@@ -82,3 +85,8 @@ def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
     scale = tf.where(varies, tf.math.rsqrt(variance), tf.zeros_like(variance))
     z_scores = (scaled - tf.cast(mean, tf.float32)) * tf.cast(scale, tf.float32)
     return tf.where(present, z_scores, tf.zeros_like(z_scores))
+
+
+def _multiple(values: tf.Tensor) -> tf.Tensor:
+    """The nearest multiple of 2^-20, float64 as the values are."""
+    return tf.round(values * 2.0**20) * 2.0**-20
