@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.stacked_dense import StackedDense
-from keras_models.small_softmax import small_softmax
 from keras_models.split_columns import Columns
 
 
@@ -110,7 +110,7 @@ class Hmoe(Backbone):
           the logits z.
         """
         own = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)[:, :, tf.newaxis]
-        expert_gates = small_softmax(self._expert_gates(inputs))
+        expert_gates = gate_softmax(self._expert_gates(inputs))
         outputs = tf.matmul(expert_gates, self._experts(inputs))
         for layer in self._towers:
             outputs = layer(outputs)

@@ -9,9 +9,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.layers.cgc import over_all_experts
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.scenario_dense import ScenarioDense
 from keras_models.layers.scenario_groups import ScenarioGroups
-from keras_models.small_softmax import small_softmax
 
 
 class ScenarioCgc(keras.layers.Layer):
@@ -74,7 +74,7 @@ class ScenarioCgc(keras.layers.Layer):
         experts = grouped = groups.group(inputs)
         for layer in self._experts:
             experts = layer(experts)
-        gates = small_softmax(groups.ungroup(self._gates(grouped)))
+        gates = gate_softmax(groups.ungroup(self._gates(grouped)))
         over_all = over_all_experts(gates, self.experts_per_task)
         return tf.matmul(over_all, groups.ungroup(experts)), gates
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.stacked_dense import StackedDense
-from keras_models.small_softmax import small_softmax
 from keras_models.split_columns import Columns
 
 
@@ -57,7 +57,7 @@ class Sei(keras.layers.Layer):
         Returns:
           float32 [B, C, H]; and the gates, float32 [B, N, Q].
         """
-        gates = small_softmax(self._gates(inputs))
+        gates = gate_softmax(self._gates(inputs))
         weights = coefficients[..., tf.newaxis] * gates[:, tf.newaxis]
         number = self.num_extractors * self.sub_experts
         weights = tf.reshape(weights, [-1, coefficients.shape[1], number])
