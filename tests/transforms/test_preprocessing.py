@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from transforms.bucketize import _multiple
 from transforms.dense_transform import DenseTransform
 from transforms.preprocessing import preprocessing_fn
 
@@ -251,3 +253,13 @@ def test_a_graph_of_another_making_has_no_matrices(tmp_path: Path) -> None:
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "other"), inputs, outputs)
     with pytest.raises(ValueError, match="found no tensor transform/text_names.*Fit it again"):
         DenseTransform(str(tmp_path / "other"))
+
+
+def test_sums_of_the_moments_do_not_depend_on_the_order():
+    values = np.random.default_rng(1).lognormal(3.0, 2.0, 100_000)
+    exact = _multiple(tf.constant(np.log1p(values))).numpy()
+    orders = [np.random.default_rng(seed).permutation(len(exact)) for seed in range(5)]
+    assert len({functools.reduce(float.__add__, exact[o].tolist()) for o in orders}) == 1
+    plain = np.log1p(values)
+    assert len({functools.reduce(float.__add__, plain[o].tolist()) for o in orders}) > 1
+    np.testing.assert_allclose(exact, plain, atol=2.0**-21)
