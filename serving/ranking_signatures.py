@@ -19,8 +19,8 @@ USER_EMBEDDING = "user_embedding"
 SCORE_ITEMS = "score_items"
 """The second half: that and N candidates to what `rank` gives."""
 
-_MISSING = {"text": MISSING, "numbers": float("nan")}
-"""What stands for a missing value, by the kind of a matrix."""
+_KINDS = ("text", "numbers")
+"""Of a matrix."""
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -39,7 +39,7 @@ class TransformsMatrices(Protocol):
     """The transform graph on matrices; see `transforms.dense_transform`.
 
     Attributes:
-      text_names: F features, the columns of `texts`.
+      text_names: F features, the columns of `text_keys`.
       number_names: N features, the columns of `numbers`.
       scenario_name: The feature that names the scenario.
     """
@@ -48,22 +48,25 @@ class TransformsMatrices(Protocol):
     number_names: Sequence[str]
     scenario_name: str
 
-    def __call__(
-        self,
-        texts: tf.Tensor,
-        has_text: tf.Tensor,
-        numbers: tf.Tensor,
-        has_number: tf.Tensor,
-        scenario: tf.Tensor,
-    ) -> Mapping[str, tf.Tensor]:
-        """The model's inputs but its history, [B, ...] each.
+    def text_keys(self, names: Sequence[str], texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        """Keys of some features, int64 [B, C].
 
         Args:
-          texts: string [B, F].
-          has_text: bool [B, F].
+          names: C features.
+          texts: string [B, C].
+          has_text: bool [B, C].
+        """
+
+    def __call__(
+        self, text_keys: tf.Tensor, numbers: tf.Tensor, has_number: tf.Tensor, scenario: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
+        """The model's inputs but its history, [B, ...] each, of the scenario [S].
+
+        Args:
+          text_keys: int64 [B, F].
           numbers: float32 [B, N].
           has_number: bool [B, N].
-          scenario: string [B], "" where it is missing.
+          scenario: string [S], "" where it is missing.
         """
 
 
@@ -122,88 +125,101 @@ class RankingSignatures(tf.Module):
                 axis=1,
             )
             for columns in (self._layout.columns,)
-            for kind in _MISSING
+            for kind in _KINDS
             if columns[f"context_{kind}"]
         }
         user, items = self._user_rows(given), self._item_rows({**given, **context})
         # One pass through the transform graph, the user first: it costs by columns more than rows.
-        inputs = self._inputs({kind: tf.concat([user[kind], items[kind]], 0) for kind in user})
+        inputs = self._inputs(
+            {kind: tf.concat([user[kind], items[kind]], 0) for kind in user}, self._scenario(given)
+        )
         first = {name: value[:1] for name, value in inputs.items()} | self._history(given)
         rest = {name: value[1:] for name, value in inputs.items()}
         return self._model.score_items(self._model.user_embedding(first), rest)
 
     def _embed(self, given: Tensors) -> dict[str, tf.Tensor]:
-        inputs = self._inputs(self._user_rows(given))
+        inputs = self._inputs(self._user_rows(given), self._scenario(given))
         return self._model.user_embedding(inputs | self._history(given))
 
     def _score(self, given: Tensors) -> dict[str, tf.Tensor]:
-        return self._model.score_items(given, self._inputs(self._item_rows(given)))
+        # The scenario is in what `_embed` gave.
+        inputs = self._inputs(self._item_rows(given), tf.constant([""]))
+        return self._model.score_items(given, inputs)
 
     def _user_rows(self, given: Tensors) -> dict[str, tf.Tensor]:
-        """The user's row with all columns, those of the items missing: [1, C] by kind."""
-        return {
-            kind: self._widened(kind, {"user": given.get(f"user_{kind}")}, 1) for kind in _MISSING
-        }
+        """The user's row with all columns, those of the items missing; see `_rows`."""
+        return self._rows(given, ["user"], None)
 
     def _item_rows(self, given: Tensors) -> dict[str, tf.Tensor]:
-        """A row a candidate, with the context's columns and all others missing: [N, C] by kind."""
+        """A row a candidate, with the context's columns and all others missing; see `_rows`."""
         counts = {n: tf.shape(given[n])[0] for n in ("item_text", "item_numbers") if n in given}
         rows, *others = counts.values()
         for other in others:
             message = f"{' and '.join(counts)} differ in rows"
             with tf.control_dependencies([tf.debugging.assert_equal(rows, other, message)]):
                 rows = tf.identity(rows)
-        found = {}
-        for kind in _MISSING:
-            context = given.get(f"context_{kind}")
-            if context is not None:
-                context = tf.broadcast_to(context, [rows, context.shape[1]])
-            sides = {"item": given.get(f"item_{kind}"), "context": context}
-            found[kind] = self._widened(kind, sides, rows)
+        return self._rows(given, ["item", "context"], rows)
+
+    def _rows(
+        self, given: Tensors, sides: Sequence[str], rows: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """All that the transform graph and the statistics read, of what some sides have.
+
+        Texts are hashed before the columns that the sides lack are put beside them: to copy and
+        hash a text takes longer than to copy its key.
+
+        Returns:
+          `keys` int64 [rows, F], `numbers` float32 [rows, C]; with statistics also what they are
+          looked up by, `texts` string [rows, S].
+        """
+        dense = self._dense_transform
+        texts, keys, numbers = [], [], []
+        for side in sides:
+            if (text := given.get(f"{side}_text")) is not None:
+                names = self._layout.columns[f"{side}_text"]
+                texts.append((names, text))
+                keys.append((names, dense.text_keys(names, text, tf.not_equal(text, MISSING))))
+            if (values := given.get(f"{side}_numbers")) is not None:
+                numbers.append((self._layout.columns[f"{side}_numbers"], values))
+        lacking = tf.zeros([1, len(dense.text_names)], tf.bool)
+        missing = dense.text_keys(dense.text_names, tf.fill(lacking.shape, ""), lacking)
+        nan = [float("nan")] * len(self._layout.plain_of("numbers"))
+        found = {
+            "keys": _widened(keys, dense.text_names, missing, rows),
+            "numbers": _widened(
+                numbers,
+                self._layout.plain_of("numbers"),
+                tf.constant([nan], tf.float32, [1, len(nan)]),
+                rows,
+            ),
+        }
+        if self._statistics is not None and self._statistics.by:
+            names = self._statistics.columns
+            missing = tf.constant([[MISSING] * len(names)])
+            found["texts"] = _widened(texts, names, missing, rows)
         return found
 
-    def _widened(
-        self, kind: str, sides: Mapping[str, tf.Tensor | None], rows: tf.Tensor | int
-    ) -> tf.Tensor:
-        """All columns of a kind, [rows, C], of those that some sides have."""
-        there = {side: matrix for side, matrix in sides.items() if matrix is not None}
-        names = [name for side in there for name in self._layout.columns[f"{side}_{kind}"]]
-        missing = tf.fill([rows, 1], _MISSING[kind])
-        places = [
-            names.index(name) if name in names else len(names)
-            for name in self._layout.plain_of(kind)
-        ]
-        matrix = tf.concat([*there.values(), missing], axis=1)
-        return tf.gather(matrix, tf.constant(places, tf.int32), axis=1)
+    def _scenario(self, given: Tensors) -> tf.Tensor:
+        """The name of the scenario, string [1]."""
+        names = self._layout.columns["user_text"]
+        scenario = _columns(given["user_text"], names, [self._dense_transform.scenario_name])[:, 0]
+        return tf.where(tf.not_equal(scenario, MISSING), scenario, "")
 
-    def _inputs(self, rows: Tensors) -> dict[str, tf.Tensor]:
-        """The model's inputs but the history, of all columns of each kind, [R, C].
+    def _inputs(self, rows: Tensors, scenario: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The model's inputs but the history, of what `_rows` gives and a scenario, string [1].
 
         The history goes through the transform graph by itself: as rows of this, every candidate
         would have an empty one, as long to compute as that of the user.
         """
         dense = self._dense_transform
-        text, text_names = rows["text"], self._layout.plain_of("text")
-        has_text = tf.not_equal(text, MISSING)
         numbers, number_names = rows["numbers"], self._layout.plain_of("numbers")
         if self._statistics is not None and self._statistics.by:
-            by = [
-                _columns(matrix, text_names, self._statistics.columns)
-                for matrix in (text, has_text)
-            ]
-            numbers = tf.concat([numbers, self._statistics.look_up(*by)], axis=1)
+            texts = rows["texts"]
+            looked_up = self._statistics.look_up(texts, tf.not_equal(texts, MISSING))
+            numbers = tf.concat([numbers, looked_up], axis=1)
             number_names = [*number_names, *self._statistics.by]
-        scenario, has_scenario = (
-            _columns(matrix, text_names, [dense.scenario_name])[:, 0] for matrix in (text, has_text)
-        )
         values = _columns(numbers, number_names, dense.number_names)
-        inputs = dense(
-            _columns(text, text_names, dense.text_names),
-            _columns(has_text, text_names, dense.text_names),
-            values,
-            ~tf.math.is_nan(values),
-            tf.where(has_scenario, scenario, ""),
-        )
+        inputs = dense(rows["keys"], values, ~tf.math.is_nan(values), scenario)
         raw = {
             name: _columns(numbers, number_names, [name])[:, 0] for name in self._layout.raw_numbers
         }
@@ -212,7 +228,7 @@ class RankingSignatures(tf.Module):
     def _history(self, given: Tensors) -> dict[str, tf.Tensor]:
         """The model's inputs of the user's history."""
         raw = {}
-        for kind in _MISSING:
+        for kind in _KINDS:
             matrix = given.get(f"history_{kind}")
             if matrix is None:
                 continue
@@ -233,6 +249,37 @@ class RankingSignatures(tf.Module):
 def _traced(function: Callable[[Tensors], Any], specs: Mapping[str, tf.TensorSpec]) -> Any:
     traced = tf.function(lambda **given: function(given), autograph=False)
     return traced.get_concrete_function(**specs)
+
+
+def _widened(
+    matrices: Sequence[tuple[Sequence[str], tf.Tensor]],
+    wanted: Sequence[str],
+    missing: tf.Tensor,
+    rows: tf.Tensor | None,
+) -> tf.Tensor:
+    """Some columns of a few matrices.
+
+    Args:
+      matrices: Names of their columns, and [1, C] or [rows, C] each.
+      wanted: W columns.
+      missing: [1, W], what stands for those that no matrix has.
+      rows: How many; None for the one that all have.
+
+    Returns:
+      [rows, W].
+    """
+    names = [name for of, _ in matrices for name in of]
+    places = [
+        names.index(name) if name in names else len(names) + place
+        for place, name in enumerate(wanted)
+    ]
+    parts = [*(matrix for _, matrix in matrices), missing]
+    if rows is not None:
+        parts = [
+            tf.broadcast_to(part, [rows, part.shape[1]]) if part.shape[0] == 1 else part
+            for part in parts
+        ]
+    return tf.gather(tf.concat(parts, axis=1), tf.constant(places, tf.int32), axis=1)
 
 
 def _columns(matrix: tf.Tensor, names: Sequence[str], wanted: Sequence[str]) -> tf.Tensor:

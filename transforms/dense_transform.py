@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-TEXT_NAMES, NUMBER_NAMES, SCENARIO_NAME = "text_names", "number_names", "scenario_name"
-"""Constants of the graph: the features that are the columns of `texts` and `numbers`, and the one
-that is `scenario_texts`."""
+from transforms.keys import categorical_keys
 
-TEXTS, HAS_TEXT = "texts", "has_text"
-"""string [B, F] and bool [B, F]."""
+TEXT_NAMES, NUMBER_NAMES, SCENARIO_NAME = "text_names", "number_names", "scenario_name"
+"""Constants of the graph: the features that are the columns of `text_keys` and `numbers`, and the
+one that is `scenario_texts`."""
+
+TEXT_KEYS = "text_keys"
+"""int64 [B, F]."""
 
 NUMBERS, HAS_NUMBER = "numbers_in", "has_number"
 """float32 [B, N] and bool [B, N]; not in a graph without numbers."""
@@ -27,14 +29,15 @@ class DenseTransform:
     """Applies a transform graph to matrices, as requests carry them.
 
     The graph that was fitted reads sparse columns, as examples are parsed into, and makes matrices
-    of them first. It is run from there on, by the same ops: what comes out is what it gives for
-    examples that hold the same.
+    of them first, and keys of those that hold text. It is run from there on, by the same ops; keys
+    are computed by themselves, so that each text of a request is hashed once, and none for a column
+    that a row lacks. What comes out is what the graph gives for examples that hold the same.
 
     Args:
       path: Folder of the graph's SavedModel, `TFTransformOutput.transform_savedmodel_dir`.
 
     Attributes:
-      text_names: F features, the columns of `texts`.
+      text_names: F features, the columns of `text_keys`.
       number_names: N features, the columns of `numbers`.
       scenario_name: The feature that names the scenario.
 
@@ -48,7 +51,7 @@ class DenseTransform:
         self.text_names: Sequence[str] = self._constant(TEXT_NAMES)
         self.number_names: Sequence[str] = self._constant(NUMBER_NAMES)
         (self.scenario_name,) = self._constant(SCENARIO_NAME)
-        fed = [TEXTS, HAS_TEXT, SCENARIO_TEXTS]
+        fed = [TEXT_KEYS, SCENARIO_TEXTS]
         if self.number_names:
             fed += [NUMBERS, HAS_NUMBER]
         outputs = self._loaded.signatures["transform_signature"].structured_outputs
@@ -59,27 +62,34 @@ class DenseTransform:
             },
         )
 
+    def text_keys(self, names: Sequence[str], texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        """Keys of some features, as the graph computes them.
+
+        Args:
+          names: C features.
+          texts: string [B, C].
+          has_text: bool [B, C]; where it is false the text is missing.
+
+        Returns:
+          int64 [B, C].
+        """
+        return categorical_keys(names, texts, has_text)
+
     def __call__(
-        self,
-        texts: tf.Tensor,
-        has_text: tf.Tensor,
-        numbers: tf.Tensor,
-        has_number: tf.Tensor,
-        scenario: tf.Tensor,
+        self, text_keys: tf.Tensor, numbers: tf.Tensor, has_number: tf.Tensor, scenario: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """The model's inputs but its history.
 
         Args:
-          texts: string [B, F].
-          has_text: bool [B, F]; where it is false the text is missing.
+          text_keys: int64 [B, F].
           numbers: float32 [B, N].
-          has_number: bool [B, N]; likewise.
-          scenario: string [B], "" where it is missing.
+          has_number: bool [B, N]; where it is false the number is missing.
+          scenario: string [S], "" where it is missing; S may differ from B.
 
         Returns:
-          `keys`, `numbers` and `scenario`, see `preprocessing_fn`.
+          `keys`, `numbers` and `scenario`, [S], see `preprocessing_fn`.
         """
-        fed = [texts, has_text, scenario]
+        fed = [text_keys, scenario]
         if self.number_names:
             fed += [numbers, has_number]
         return self._function(*fed)

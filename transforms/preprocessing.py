@@ -14,13 +14,12 @@ import tensorflow as tf
 from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
 from transforms.dense_transform import (
     HAS_NUMBER,
-    HAS_TEXT,
     NUMBER_NAMES,
     NUMBERS,
     SCENARIO_NAME,
     SCENARIO_TEXTS,
+    TEXT_KEYS,
     TEXT_NAMES,
-    TEXTS,
 )
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
@@ -64,9 +63,8 @@ def preprocessing_fn(
         tf.constant(features, tf.string, shape=[len(features)], name=name)
 
     texts, are_there = first_values([inputs[name] for name in categorical], "")
-    texts, are_there = tf.identity(texts, TEXTS), tf.identity(are_there, HAS_TEXT)
-    keys = [categorical_keys(categorical, texts, are_there)]
-    wide = tf.zeros([tf.shape(texts)[0], 0], tf.float32)
+    text_keys = tf.identity(categorical_keys(categorical, texts, are_there), TEXT_KEYS)
+    keys, wide = [text_keys], tf.zeros([tf.shape(text_keys)[0], 0], tf.float32)
     if numeric:
         values, present = first_values([inputs[name] for name in numeric], 0.0)
         values, present = tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER)

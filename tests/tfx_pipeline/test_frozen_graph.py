@@ -12,13 +12,12 @@ from tfx_pipeline.config import load_config
 from tfx_pipeline.frozen_graph import frozen_graph_problems
 from transforms.dense_transform import (
     HAS_NUMBER,
-    HAS_TEXT,
     NUMBER_NAMES,
     NUMBERS,
     SCENARIO_NAME,
     SCENARIO_TEXTS,
+    TEXT_KEYS,
     TEXT_NAMES,
-    TEXTS,
 )
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
@@ -46,7 +45,7 @@ def graph(tmp_path: Path) -> Path:
             (SCENARIO_NAME, [config.scenario.column]),
         ):
             tf.constant(features, name=name)
-        matrices = {TEXTS: tf.string, HAS_TEXT: tf.bool, NUMBERS: tf.float32, HAS_NUMBER: tf.bool}
+        matrices = {TEXT_KEYS: tf.int64, NUMBERS: tf.float32, HAS_NUMBER: tf.bool}
         for name, dtype in matrices.items():
             tf.compat.v1.placeholder(dtype, [None, None], name)
         scenario = tf.compat.v1.placeholder(tf.string, [None], SCENARIO_TEXTS)

@@ -229,9 +229,12 @@ def test_on_matrices_it_gives_what_it_gives_for_examples(graph_dir: str) -> None
         for names in (CONFIG["categorical"], CONFIG["numeric"])
     )
     found = dense(
-        # What stands in place of what is missing does not count.
-        tf.constant([[value[0] if value else b"?" for value in row] for row in texts]),
-        tf.constant([[bool(value) for value in row] for row in texts]),
+        dense.text_keys(
+            dense.text_names,
+            # What stands in place of what is missing does not count.
+            tf.constant([[value[0] if value else b"?" for value in row] for row in texts]),
+            tf.constant([[bool(value) for value in row] for row in texts]),
+        ),
         tf.constant([[value[0] if value else math.nan for value in row] for row in numbers]),
         tf.constant([[bool(value) for value in row] for row in numbers]),
         tf.constant([row["tab"][0] if row["tab"] else b"" for row in rows]),

@@ -82,13 +82,11 @@ class DenseToy:
     number_names = ("user_age", "item_age")
     scenario_name = "tab"
 
+    def text_keys(self, names: Sequence[str], texts: tf.Tensor, has_text: tf.Tensor) -> tf.Tensor:
+        return tf.zeros_like(texts, tf.int64)
+
     def __call__(
-        self,
-        texts: tf.Tensor,
-        has_text: tf.Tensor,
-        numbers: tf.Tensor,
-        has_number: tf.Tensor,
-        scenario: tf.Tensor,
+        self, text_keys: tf.Tensor, numbers: tf.Tensor, has_number: tf.Tensor, scenario: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         rows = tf.zeros_like(numbers[:, 0], tf.int64)
         ages = tf.where(has_number, numbers, 0.0)
