@@ -46,7 +46,9 @@ def quantile_buckets(values: tf.Tensor, present: tf.Tensor, boundaries: tf.Tenso
       int64 [B, N] in [0, Q].
     """
     number = tf.shape(boundaries)[1] + 1
-    buckets = tf.searchsorted(boundaries, tf.transpose(values), "right", tf.int64)
+    # Not transposed: for small float32 matrices oneDNN's transpose takes 80 to 400 us to set up.
+    columns = tf.stack(tf.unstack(values, axis=1))
+    buckets = tf.searchsorted(boundaries, columns, "right", tf.int64)
     return tf.where(present, tf.transpose(buckets), tf.cast(number, tf.int64))
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.stacked_dense import StackedDense
 from keras_models.split_columns import Columns
 
@@ -109,7 +110,7 @@ class Hmoe(Backbone):
           the logits z.
         """
         own = tf.one_hot(scenario, self.num_scenarios, dtype=self.compute_dtype)[:, :, tf.newaxis]
-        expert_gates = tf.nn.softmax(self._expert_gates(inputs), axis=-1)
+        expert_gates = gate_softmax(self._expert_gates(inputs))
         outputs = tf.matmul(expert_gates, self._experts(inputs))
         for layer in self._towers:
             outputs = layer(outputs)

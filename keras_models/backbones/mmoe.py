@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_models.backbones.backbone import Backbone, BackboneOutput
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.stacked_dense import StackedDense
 from keras_models.split_columns import Columns
 
@@ -66,7 +67,7 @@ class Mmoe(Backbone):
         Returns:
           `hidden` float32 [B, K, H]; named inside `task_gates` float32 [B, K, E].
         """
-        gates = tf.nn.softmax(self._gates(inputs), axis=-1)
+        gates = gate_softmax(self._gates(inputs))
         hidden = tf.matmul(gates, self._experts(inputs))
         return BackboneOutput(hidden, None, {"task_gates": gates})
 

@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from keras_models.gate_axes import Axes, numbered
 from keras_models.layers.expert_bank import ExpertBank
+from keras_models.layers.gate_softmax import gate_softmax
 from keras_models.layers.stacked_dense import StackedDense
 from keras_models.split_columns import Columns, SplitColumns
 
@@ -78,10 +79,10 @@ class Cgc(keras.layers.Layer):
         if not isinstance(inputs, SplitColumns) and inputs.shape.rank == 3:
             # Split, not sliced: on CPU the gradient of a slice takes several times as long.
             for_tasks, for_shared = tf.split(inputs, [self.num_tasks, 1], axis=1)
-        gates = {"task_gates": tf.nn.softmax(self._task_gates(for_tasks), axis=-1)}
+        gates = {"task_gates": gate_softmax(self._task_gates(for_tasks))}
         over_all = over_all_experts(gates["task_gates"], self.experts_per_task)
         if self.shared_gate:
-            shared_gate = tf.nn.softmax(self._shared_gate(for_shared), axis=-1)
+            shared_gate = gate_softmax(self._shared_gate(for_shared))
             over_all = tf.concat([over_all, shared_gate], axis=1)
             gates["shared_gate"] = shared_gate[:, 0]
         return tf.matmul(over_all, self._experts(inputs)), gates
