@@ -194,9 +194,9 @@ class RankingSignatures(tf.Module):
             ),
         }
         if self._statistics is not None and self._statistics.by:
-            names = self._statistics.columns
-            missing = tf.constant([[MISSING] * len(names)])
-            found["texts"] = _widened(texts, names, missing, rows)
+            columns = self._statistics.columns
+            missing = tf.constant([[MISSING] * len(columns)])
+            found["texts"] = _widened(texts, columns, missing, rows)
         return found
 
     def _scenario(self, given: Tensors) -> tf.Tensor:
