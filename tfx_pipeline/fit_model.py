@@ -16,6 +16,9 @@ from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.transformed_rows import count_scenarios, dataset
 
+TRAINED = "trained"
+"""What a training ends with, a checkpoint; the ModelRun artifact holds a copy."""
+
 _REQUEST_BLOCK = 256
 """Rows that stay side by side where tasks rank within requests. Examples come request by request,
 and a request at the end of a block may be cut in two, which costs the pairs between its parts."""
@@ -47,7 +50,7 @@ class TrainingJob(BaseModel):
     @property
     def trained(self) -> str:
         """What the training ends with, a checkpoint."""
-        return os.path.join(self.checkpoint_dir, "trained")
+        return os.path.join(self.checkpoint_dir, TRAINED)
 
     def build(self) -> RankingModel:
         """The model, with cold weights."""

@@ -29,9 +29,6 @@ from transforms.served_statistics import ServedStatistics
 HISTORY_FILE = "history.json"
 """In the ModelRun artifact: the `History` that `fit` returned."""
 
-TRAINED = "trained"
-"""In the ModelRun artifact: the checkpoint of what the training ended with."""
-
 _LOOKED_AT = 1024
 """Rows a batch where gates are averaged."""
 

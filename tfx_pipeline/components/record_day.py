@@ -18,7 +18,7 @@ from tfx_pipeline.artifacts import FeatureState, ParentPointer, read_ancestors
 from tfx_pipeline.config import Config
 from tfx_pipeline.daily.ancestors import on_day
 from tfx_pipeline.daily.record import DayRecord, write_record
-from tfx_pipeline.run_fn import TRAINED
+from tfx_pipeline.fit_model import TRAINED
 
 
 @tfx.dsl.components.component
