@@ -14,8 +14,13 @@ _EXAMPLE = (
 )
 
 
-def tf_config_problems(config: Config) -> list[Problem]:
-    """Where TF_CONFIG and `training.distribution` contradict each other, or it is none."""
+def tf_config_problems(config: Config, *, first: bool) -> list[Problem]:
+    """Where TF_CONFIG and `training.distribution` contradict each other, or it is none.
+
+    Args:
+      config: The run's config.
+      first: Whether this is to be the first worker, which runs the pipeline, or another one.
+    """
     text = os.environ.get("TF_CONFIG", "")
     wanted = config.training.distribution
     try:
@@ -50,6 +55,14 @@ def tf_config_problems(config: Config) -> list[Problem]:
                 "TF_CONFIG",
                 f"the task {json.dumps(task)}",
                 f"a worker with an index from 0 to {len(workers) - 1}",
+            )
+        )
+    elif len(workers) > 1 and (index == 0) != first:
+        problems.append(
+            Problem(
+                "TF_CONFIG",
+                f"the task index {index}",
+                "0 for `equipoise run`, and 1 or more for `equipoise worker`",
             )
         )
     if len(workers) > 1 and config.training.batch_size % len(workers):

@@ -9,6 +9,7 @@ them see (`equipoise worker`), and end with it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.model import RankingModel
+from tfx_pipeline.config import Config
 from tfx_pipeline.fit_model import TrainingJob, fit_model
+
+_logger = logging.getLogger(__name__)
 
 _JOB = "job.json"
 _HISTORY = "history.json"
@@ -48,10 +52,11 @@ def fit_spread(job: TrainingJob) -> tuple[RankingModel, dict[str, Any]]:
     return model, json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
 
 
-def take_part(checkpoint_root: Path, patience: float) -> None:
-    """Waits for a job, and trains as the worker that TF_CONFIG says.
+def take_part(config: Config, checkpoint_root: Path, patience: float) -> None:
+    """Waits for the job of a config, and trains as the worker that TF_CONFIG says.
 
     Args:
+      config: The run's. A job of another one, which a run left that failed, is not taken up.
       checkpoint_root: Where the run's checkpoints are kept.
       patience: Seconds to wait for the job.
 
@@ -60,11 +65,27 @@ def take_part(checkpoint_root: Path, patience: float) -> None:
       RuntimeError: if this or another worker failed.
     """
     deadline = time.monotonic() + patience
-    while not (jobs := sorted(checkpoint_root.glob(f"*/{_JOB}"), key=lambda f: f.stat().st_mtime)):
+    while not (jobs := _jobs_of(config, checkpoint_root)):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{checkpoint_root}: no training began within {patience:.0f} s")
         time.sleep(_POLL_SECONDS)
     _start(jobs[-1])
+
+
+def _jobs_of(config: Config, checkpoint_root: Path) -> list[Path]:
+    """The jobs that train what the config says, the newest last."""
+    found = []
+    for path in checkpoint_root.glob(f"*/{_JOB}"):
+        job = TrainingJob.model_validate_json(path.read_text(encoding="utf-8"))
+        if _trained(job.config) == _trained(config):
+            found.append(path)
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def _trained(config: Config) -> dict[str, Any]:
+    """What workers have to agree on; the rest is that of a day, or of no matter to training."""
+    of_a_day = {"training": {"start", "epochs"}}
+    return config.model_dump(include={"model", "tasks", "training", "scenario"}, exclude=of_a_day)
 
 
 def _start(job: Path) -> None:
@@ -81,6 +102,8 @@ def _main(path: Path) -> None:
     strategy: tf.distribute.Strategy
     if job.config.training.distribution == "mirrored":
         strategy = tf.distribute.MirroredStrategy()
+        if strategy.num_replicas_in_sync == 1:
+            _logger.warning("training.distribution is mirrored, and this machine has one device")
     else:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():

@@ -21,13 +21,17 @@ def cluster(workers: list[str], index: Any = 0, **roles: list[str]) -> str:
 
 
 def problems(
-    monkeypatch: pytest.MonkeyPatch, distribution: str, tf_config: str | None, *sets: str
+    monkeypatch: pytest.MonkeyPatch,
+    distribution: str,
+    tf_config: str | None,
+    *sets: str,
+    first: bool = True,
 ) -> str:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if tf_config is not None:
         monkeypatch.setenv("TF_CONFIG", tf_config)
     config = load_config(CONFIG, [f"training.distribution={distribution}", *sets])
-    return "\n".join(map(str, tf_config_problems(config)))
+    return "\n".join(map(str, tf_config_problems(config, first=first)))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,6 @@ def problems(
         ("one_device", "{}"),
         ("one_device", cluster(TWO[:1])),
         ("multi_worker", cluster(TWO)),
-        ("multi_worker", cluster(TWO, 1)),
     ],
 )
 def test_what_fits(
@@ -68,6 +71,16 @@ def test_what_contradicts(
     monkeypatch: pytest.MonkeyPatch, distribution: str, tf_config: str | None, expected: str
 ) -> None:
     assert expected in problems(monkeypatch, distribution, tf_config)
+
+
+def test_the_first_worker_runs_the_pipeline_and_the_others_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = "expected 0 for `equipoise run`, and 1 or more for `equipoise worker`"
+    for index, first in ((0, True), (1, False)):
+        tf_config = cluster(TWO, index)
+        assert problems(monkeypatch, "multi_worker", tf_config, first=first) == ""
+        assert expected in problems(monkeypatch, "multi_worker", tf_config, first=not first)
 
 
 def test_a_batch_that_workers_cannot_share(monkeypatch: pytest.MonkeyPatch) -> None:

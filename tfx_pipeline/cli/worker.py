@@ -37,10 +37,10 @@ def worker(
         from transforms.problems import InputError
 
         settings = load_config(config, overrides)
-        if problems := tf_config_problems(settings):
+        if problems := tf_config_problems(settings, first=False):
             raise InputError(problems)
         with console.status("Waiting for the training …"):
             from tfx_pipeline.workers import take_part
 
-            take_part(workdir.resolve() / "checkpoints", patience)
+            take_part(settings, workdir.resolve() / "checkpoints", patience)
     console.print("[green]✓[/green] trained")

@@ -100,7 +100,7 @@ def _check(config: Config, workdir: Path) -> None:
         *start_state_problems(config),
         *beam_problems(config),
         *_out_of_reach(config, workdir),
-        *tf_config_problems(config),
+        *tf_config_problems(config, first=True),
     ]:
         raise InputError(problems)
 
