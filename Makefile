@@ -1,29 +1,36 @@
-# Every target sets up .venv from the locks by itself, when they changed.
+# Every target sets up the environments that it needs by itself, when their locks changed.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+KUBEFLOW := $(VENV)-kubeflow/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast test-slow lint bench docs lock clean
+.PHONY: help env kubeflow demo test test-fast test-slow lint bench docs lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements/base.txt requirements/dev.txt requirements/venv.sh setup.py
-	@requirements/venv.sh
+	@requirements/venv.sh $(VENV) base dev
+	@touch $@
+
+$(KUBEFLOW): requirements/kubeflow.txt requirements/venv.sh setup.py | $(READY)
+	@requirements/venv.sh $(VENV)-kubeflow kubeflow
 	@touch $@
 
 env: $(READY)  ## Set up .venv from the locks
+
+kubeflow: $(KUBEFLOW)  ## Set up .venv-kubeflow, which compiles for Kubeflow Pipelines
 
 demo: $(READY)  ## Draw a week of logs and run the whole job on it
 	@$(BIN)/equipoise simulate
 	@$(BIN)/equipoise run configs/simulated.yaml
 
-test: lint  ## Linters, then the fast and the end-to-end tests
+test: lint $(KUBEFLOW)  ## Linters, then the fast and the end-to-end tests
 	$(BIN)/pytest -m "not slow"
 
-test-fast: $(READY)  ## The fast tests alone
+test-fast: $(READY) $(KUBEFLOW)  ## The fast tests alone
 	$(BIN)/pytest -m "not slow and not e2e"
 
 test-slow: $(READY)  ## The tests that take minutes
@@ -46,8 +53,12 @@ lock: $(READY)  ## Resolve requirements/*.in again into the locks
 	  $(BIN)/uv pip compile -q --upgrade --python-version 3.10 --no-header --no-annotate \
 	    requirements/$$name.in -o requirements/$$name.txt || exit; \
 	done
+	@# Of base.txt, the other keeps all that kfp allows.
+	@cp requirements/base.txt requirements/kubeflow.txt
+	@$(BIN)/uv pip compile -q --python-version 3.10 --no-header --no-annotate \
+	  requirements/kubeflow.in -o requirements/kubeflow.txt
 
 clean:  ## Remove .venv, built packages and the tools' caches; runs/ stays
-	rm -rf $(VENV) $(VENV)-uv build dist *.egg-info .hypothesis .import_linter_cache \
+	rm -rf $(VENV) $(VENV)-kubeflow $(VENV)-uv build dist *.egg-info .hypothesis .import_linter_cache \
 	  .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

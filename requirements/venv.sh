@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv and installs exactly the locks into it, then this project (editable).
-# Run by `make`; PYTHON names another interpreter of version 3.10.
+# venv.sh ENV LOCK...: makes the environment ENV and installs exactly the locks into it, then this
+# project (editable). Run by `make`, .venv first, since the others take uv from it; PYTHON names
+# another interpreter of version 3.10.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=.venv
+venv=$1
+shift
+locks=("${@/%/.txt}")
+locks=("${locks[@]/#/requirements/}")
+uv=.venv/bin/uv
 
 say() { printf '==> %s\n' "$*" >&2; }
 
@@ -44,7 +49,7 @@ fetch_python() {
 ensure_compiler() {
   [ -n "${CXX:-}" ] || { command -v c++ && command -v cc; } >/dev/null && return
   say "No C++ compiler found; building with the one in the ziglang package."
-  "$venv/bin/uv" pip install -q ziglang
+  "$uv" pip install -q ziglang
   export CC="$PWD/$venv/bin/python -m ziglang cc"
   export CXX="$PWD/$venv/bin/python -m ziglang c++"
 }
@@ -61,11 +66,10 @@ if ! is_310 "$venv/bin/python"; then
   rm -rf "$venv"
   "$python" -m venv "$venv"
 fi
-[ "$("$venv/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = "${uv_pin#uv==}" ] ||
-  install_uv "$venv"
+[ "$("$uv" --version 2>/dev/null | cut -d' ' -f2)" = "${uv_pin#uv==}" ] || install_uv .venv
 
 ensure_compiler
-say "Installing $(cat requirements/base.txt requirements/dev.txt | sort -u | wc -l) pinned packages"
+say "Installing $(sort -u "${locks[@]}" | wc -l) pinned packages into $venv"
 # Without bytecode `import tfx` takes three times as long.
-"$venv/bin/uv" pip sync -q --compile-bytecode requirements/base.txt requirements/dev.txt
-"$venv/bin/uv" pip install -q --no-deps --no-build-isolation -e .
+"$uv" pip sync -q --compile-bytecode "${locks[@]}"
+"$uv" pip install -q --no-deps --no-build-isolation -e .

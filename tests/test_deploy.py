@@ -33,8 +33,8 @@ KUBERNETES = ["1.27", kubernetes_validate.latest_version().removesuffix(".0")]
 GRPC, REST = 8500, 8501
 
 
-def manifest(name: str) -> dict[str, Any]:
-    text = (DEPLOY / "kubernetes" / f"{name}.yaml").read_text(encoding="utf-8")
+def manifest(name: str, folder: str = "kubernetes") -> dict[str, Any]:
+    text = (DEPLOY / folder / f"{name}.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
     return content
 
@@ -45,6 +45,7 @@ CONTAINER = POD["spec"]["containers"][0]
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"][
     "serving"
 ]
+CRON_JOB = manifest("daily", "kubeflow")
 MODEL = read_model_config(DEPLOY / "serving" / "models.config").model_config_list.config[0]
 BOTH = pytest.mark.parametrize(
     "arguments", [COMPOSE["command"], CONTAINER["args"]], ids=["compose", "kubernetes"]
@@ -55,9 +56,15 @@ BOTH = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("path", sorted(DEPLOY.glob("kubernetes/*.yaml")), ids=lambda p: p.stem)
-def test_manifests_fit_the_schemas_of_kubernetes(path: Path, version: str) -> None:
-    assert kubernetes_validate.validate(manifest(path.stem), version, strict=True) == version
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        *((path.stem, "kubernetes") for path in sorted(DEPLOY.glob("kubernetes/*.yaml"))),
+        *(("runs-volume", "kubeflow"), ("daily", "kubeflow")),
+    ],
+)
+def test_manifests_fit_the_schemas_of_kubernetes(name: str, folder: str, version: str) -> None:
+    assert kubernetes_validate.validate(manifest(name, folder), version, strict=True) == version
 
 
 def unknown_field(deployment: dict[str, Any]) -> None:
@@ -181,6 +188,28 @@ def test_the_kustomization_lists_every_manifest_and_config() -> None:
     assert sorted(listed["resources"]) == sorted(manifests)
     assert sorted(generated["files"]) == sorted(f"serving/{name}" for name in CONFIGS)
     assert generated["name"] == config["name"]
+
+
+# Kubeflow
+
+
+def test_the_daily_job_starts_what_was_compiled() -> None:
+    """tests/tfx_pipeline/kubeflow/test_submit.py runs the script."""
+    pod = CRON_JOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "/config/submit.py", "/config/compiled.yaml"]
+    assert flags(container["args"])["days-ago"] == "2", "D is evaluated on D + 1"
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert mounts["config"]["mountPath"] == "/config" and mounts["tmp"]["mountPath"] == "/tmp"
+    config = {volume["name"]: volume for volume in pod["volumes"]}["config"]["configMap"]
+    listed = manifest("kustomization", "kubeflow")
+    (generated,) = listed["configMapGenerator"]
+    assert generated == {"name": config["name"], "files": ["submit.py", "compiled.yaml"]}
+    others = {path.name for path in DEPLOY.glob("kubeflow/*.yaml")}
+    assert {*listed["resources"]} == others - {"kustomization.yaml", "compiled.yaml"}
+    assert CRON_JOB["spec"]["concurrencyPolicy"] == "Forbid", "a day goes on from the one before"
+    user = f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    assert instructions("USER") == [user]
 
 
 # Compose
@@ -386,20 +415,27 @@ def test_all_that_the_wheel_is_made_of_is_copied() -> None:
 
 def test_it_installs_the_locks_on_the_pythons_release() -> None:
     assert instructions("ARG")[0].startswith("PYTHON=3.10.")
-    assert 'LOCKS="base"' in instructions("ARG")
-    assert {"requirements/base.txt", "requirements/gpu.txt"} <= {*sources()}
+    assert 'LOCKS="kubeflow"' in instructions("ARG")
+    assert {"requirements/kubeflow.txt", "requirements/gpu.txt"} <= {*sources()}
     assert "--index" not in DOCKERFILE.read_text(encoding="utf-8")
 
 
-def test_the_locks_agree_where_both_pin() -> None:
-    """The GPU's is installed over the other."""
-    base, gpu = (
+def test_the_locks_agree_but_for_what_kubeflows_client_wants() -> None:
+    """Kubeflow's is installed over the GPU's."""
+    base, gpu, kubeflow = (
         dict(line.split("==") for line in (ROOT / "requirements" / name).read_text().splitlines())
-        for name in ("base.txt", "gpu.txt")
+        for name in ("base.txt", "gpu.txt", "kubeflow.txt")
     )
-    assert {name: base[name] for name in gpu if name in base} == {
-        name: gpu[name] for name in gpu if name in base
-    }
+    for lock in (gpu, kubeflow):
+        both = {name for name in lock if name in base and base[name] != lock[name]}
+        assert both == ({"urllib3"} if lock is kubeflow else set())
+    assert {*base} < {*kubeflow}
+
+
+def test_kubeflows_launcher_may_write_its_copies() -> None:
+    """It runs as the user of the image; see tfx_pipeline.runners.kubeflow_task."""
+    (made,) = (line for line in instructions("RUN") if "mkdir /gcs" in line)
+    assert "mkdir /gcs /s3 /minio && chown equipoise: /gcs /s3 /minio" in made
 
 
 def test_it_runs_the_command_as_the_user_who_serves() -> None:

@@ -1,4 +1,8 @@
-"""Artifact types of our own, and where things lie inside TFX's."""
+"""Artifact types of our own, and where things lie inside TFX's.
+
+On Kubeflow a type is known by its name alone, which has to be the path that it is imported by, with
+one dot: `tfx_pipeline` gives these classes.
+"""
 
 from __future__ import annotations
 
@@ -16,44 +20,44 @@ from tfx_pipeline.daily.ancestors import Ancestors
 class BaselinePointer(tfx.dsl.Artifact):
     """Where the last pushed version lies: `baseline.json` with `version` and `path`, or nulls."""
 
-    TYPE_NAME = "BaselinePointer"
+    TYPE_NAME = "tfx_pipeline.BaselinePointer"
 
 
 class ParentPointer(tfx.dsl.Artifact):
     """What the run of a day goes on from: `ancestors.json`, see `tfx_pipeline.daily.ancestors`."""
 
-    TYPE_NAME = "ParentPointer"
+    TYPE_NAME = "tfx_pipeline.ParentPointer"
     FILE = "ancestors.json"
 
 
 class FeatureState(tfx.dsl.Artifact):
     """What later days and the server need of all days up to one: see `transforms.feature_state`."""
 
-    TYPE_NAME = "FeatureState"
+    TYPE_NAME = "tfx_pipeline.FeatureState"
 
 
 class IngestReport(tfx.dsl.Artifact):
     """`counts.json`, and the rows that could not be used under `rejected/`."""
 
-    TYPE_NAME = "IngestReport"
+    TYPE_NAME = "tfx_pipeline.IngestReport"
 
 
 class HtmlReport(tfx.dsl.Artifact):
     """`index.html`, which needs no other file."""
 
-    TYPE_NAME = "HtmlReport"
+    TYPE_NAME = "tfx_pipeline.HtmlReport"
 
 
 class ModelCheckResult(tfx.dsl.Artifact):
     """`model_check.json`: whether the model answers as it should where it is served, and costs."""
 
-    TYPE_NAME = "ModelCheckResult"
+    TYPE_NAME = "tfx_pipeline.ModelCheckResult"
 
 
 class GateVerdict(tfx.dsl.Artifact):
     """`verdict.json`: every cell's metrics, what failed, what was not judged, and why."""
 
-    TYPE_NAME = "GateVerdict"
+    TYPE_NAME = "tfx_pipeline.GateVerdict"
 
 
 def serving_dir(model_uri: str) -> str:
@@ -93,6 +97,20 @@ def write_text(uri: str, name: str, text: str) -> None:
 def read_ancestors(uri: str) -> Ancestors:
     """What the run of a day goes on from, by its ParentPointer."""
     return Ancestors.model_validate(read_json(uri, ParentPointer.FILE))
+
+
+def copy_folder(source: str, destination: str) -> None:
+    """Copies a folder with all that is below it.
+
+    Args:
+      source: Folder or URI.
+      destination: Folder or URI; files that are there already are replaced.
+    """
+    for folder, _, names in fileio.walk(source):
+        target = os.path.join(destination, os.path.relpath(folder, source))
+        fileio.makedirs(target)
+        for name in names:
+            fileio.copy(os.path.join(folder, name), os.path.join(target, name), overwrite=True)
 
 
 def publish(source: str, destination: str) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from tfx import v1 as tfx
+from tfx.v1.dsl.experimental import RuntimeParameter
 
 from tfx_pipeline.code_version import code_version
 from tfx_pipeline.components.apply_transform import ApplyTransform
@@ -18,6 +19,7 @@ from tfx_pipeline.components.parent import Parent
 from tfx_pipeline.components.pusher import Pusher
 from tfx_pipeline.components.record_day import RecordDay
 from tfx_pipeline.components.report import Report
+from tfx_pipeline.components.trainer import Trainer
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import eval_config
 from tfx_pipeline.inputs import history, request_columns
@@ -29,31 +31,37 @@ def create_pipeline(
     config: Config,
     *,
     workdir: str,
-    input_fingerprint: str,
-    known_version: int,
-    day: str = "",
+    pipeline_root: str = "",
+    input_fingerprint: str = "",
+    known_version: int = 0,
+    day: str | RuntimeParameter = "",
+    data_path: str | RuntimeParameter = "",
     key: str = "",
     known_days: str = "",
+    keep_copies: bool = False,
 ) -> tfx.dsl.Pipeline:
     """Lists what happens, in order.
 
     Args:
       config: The run's config.
-      workdir: Folder, or URI, under which everything is written.
+      workdir: Folder under which everything is written.
+      pipeline_root: Folder, or URI, of the artifacts, if not one in the workdir.
       input_fingerprint: Changes when any input file does, and so makes TFX's cache notice.
       known_version: Newest version in the push destination, 0 for none; likewise.
       day: The day that the run is of, YYYY-MM-DD; empty for the config's own days. With
         `config.daily.full` it begins a lineage, else it goes on from an earlier day.
+      data_path: Where the logs lie, if not where `config.data.path` says.
       key: Names the run of a day, see `tfx_pipeline.daily.record`.
       known_days: Changes when what the day goes on from does; for TFX's cache.
+      keep_copies: Whether the run of a day leaves in the workdir what later days need of its
+        artifacts, which they do not find where this run has them.
 
     Returns:
       A pipeline that any TFX runner runs.
     """
-    # On what Beam runs changes no result.
-    whole = config.model_dump_json(exclude={"beam"})
+    # On what it runs changes no result.
+    whole = config.model_dump_json(exclude={"beam", "kubeflow"})
     push_destination = os.path.join(workdir, "serving", config.model_name)
-    metadata_path = os.path.join(workdir, "metadata.db")
     daily_dir = os.path.join(workdir, "daily")
     without_valid = config.data.valid is None if not day else not config.daily.full
 
@@ -81,6 +89,7 @@ def create_pipeline(
         ),
         rejected_dir=os.path.join(workdir, "rejected"),
         days_dir=os.path.join(workdir, "days"),
+        data_path=data_path,
         **of_day,
         **parent,
     )
@@ -127,13 +136,14 @@ def create_pipeline(
         transform_nodes = [frozen, transform]
 
     # Fits the model and writes it with the transform graph inside.
-    trainer = tfx.components.Trainer(
-        run_fn="tfx_pipeline.run_fn.run_fn",
+    trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=graph,
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        # TFX wants a split here; without valid days the training's own gates are looked at.
-        eval_args=tfx.proto.EvalArgs(splits=["train" if without_valid else "valid"]),
+        raw_examples=examples,
+        feature_state=example_gen.outputs["feature_state"],
+        train_split="train",
+        # Without valid days the training's own gates are looked at.
+        eval_split="train" if without_valid else "valid",
         custom_config={
             "config": config.model_dump_json(include=TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
@@ -142,11 +152,9 @@ def create_pipeline(
                 *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates", "tfx_pipeline.fit_model"),
                 *("tfx_pipeline.transformed_rows", "tfx_pipeline.workers"),
             ),
-            **of_day,
         },
-    )
-    _add_uris(
-        trainer, feature_state=example_gen.outputs["feature_state"], examples=examples, **parent
+        **of_day,
+        **parent,
     )
     model = trainer.outputs["model"]
 
@@ -199,7 +207,7 @@ def create_pipeline(
         verdict=gate.outputs["verdict"],
         pushed_model=pusher.outputs["pushed_model"],
         config=whole,
-        metadata_path=metadata_path,
+        metadata_path=os.path.join(workdir, METADATA),
         # The template and the plots count too.
         code=code_version("tfx_pipeline"),
         **of_day,
@@ -218,6 +226,7 @@ def create_pipeline(
             pushed_model=pusher.outputs["pushed_model"],
             daily_dir=daily_dir,
             key=key,
+            copies=int(keep_copies),
             config=whole,
             **of_day,
             **parent,
@@ -246,12 +255,9 @@ def create_pipeline(
             component.with_beam_pipeline_args(pipeline_args(config.beam, component.id))
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
-        pipeline_root=os.path.join(workdir, "pipeline"),
+        pipeline_root=pipeline_root or os.path.join(workdir, "pipeline"),
         components=components,
         enable_cache=True,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            metadata_path
-        ),
     )
 
 
@@ -272,13 +278,8 @@ def _infra_validator(
     )
 
 
-def _add_uris(trainer: tfx.components.Trainer, **channels: tfx.types.BaseChannel) -> None:
-    """Gives the Trainer, which has a fixed set of inputs, more folders in `custom_config`."""
-    config = trainer.exec_properties["custom_config"].removesuffix("}")
-    for name, channel in channels.items():
-        config = config + f', "{name}": "' + channel.future()[0].uri + '"'
-    trainer.exec_properties["custom_config"] = config + "}"
-
+METADATA = "metadata.db"
+"""ML Metadata's SQLite file in a workdir, where the runner keeps one."""
 
 _TENSORFLOW_SERVING = "2.16.1"
 """Tag of the image `tensorflow/serving`: the version of the locked tensorflow-serving-api."""

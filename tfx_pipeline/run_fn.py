@@ -39,14 +39,14 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     Args:
       fn_args: TFX's; `custom_config` holds `config` (JSON), `checkpoint_root`, the folder where
         a killed training finds its checkpoints, `feature_state`, the folder of the state as of
-        the end of the last day, and `examples`, that of the raw examples, some of which become the
-        warm-up requests; in the run of a day also `day` and `parent`, the folder that says what it
-        goes on from.
+        the end of the last day, `raw_examples`, that of the examples before the transform, some of
+        which become the warm-up requests, and `day`, empty for the config's own days; in the run of
+        a day also `parent`, the folder that says what it goes on from.
     """
     custom, destination = fn_args.custom_config, fn_args.serving_model_dir
     config = on_day(
         Config.model_validate_json(custom["config"]),
-        custom.get("day", ""),
+        custom["day"],
         read_ancestors(custom["parent"]) if "parent" in custom else None,
     )
     graph = tft.TFTransformOutput(fn_args.transform_output)
@@ -55,7 +55,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         transform_output=fn_args.transform_output,
         train_files=fn_args.train_files,
         valid_files=[] if config.data.valid is None else fn_args.eval_files,
-        learn_valid=bool(custom.get("day")) and config.data.valid is not None,
+        learn_valid=bool(custom["day"]) and config.data.valid is not None,
         checkpoint_dir=os.path.join(
             custom["checkpoint_root"], training_fingerprint(fn_args, config)
         ),
@@ -79,7 +79,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         os.path.join(destination, WARMUP_REQUESTS),
         warmup_requests(
             # Of the days closest to what will be asked.
-            first_examples(custom["examples"], "eval", config.serving.warmup_largest),
+            first_examples(custom["raw_examples"], "eval", config.serving.warmup_largest),
             columns,
             config.serving.warmup_rows,
             config.serving.warmup_candidates,

@@ -12,6 +12,7 @@ import typer
 from tfx_pipeline.cli.backfill import backfill
 from tfx_pipeline.cli.check import check
 from tfx_pipeline.cli.compare import compare
+from tfx_pipeline.cli.compile import compile_
 from tfx_pipeline.cli.delta import delta
 from tfx_pipeline.cli.fuse import fuse
 from tfx_pipeline.cli.gate import gate
@@ -83,6 +84,10 @@ app.command(epilog="Example: equipoise report runs/simulated")(report)
 app.command(epilog="Example: equipoise worker configs/kuairand.yaml --workdir /shared/kuairand")(
     worker
 )
+app.command(
+    "compile",
+    epilog="Example: .venv-kubeflow/bin/equipoise compile job.yaml daily.yaml --to kubeflow",
+)(compile_)
 app.add_typer(delta, name="delta")
 
 

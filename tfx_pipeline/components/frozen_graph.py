@@ -1,13 +1,10 @@
 """Takes up the transform graph of the day that a run goes on from."""
 
-import os
-
 from tfx import v1 as tfx
 from tfx.v1.dsl.components import InputArtifact, OutputArtifact
-from tfx.v1.dsl.io import fileio
 from tfx.v1.types.standard_artifacts import TransformGraph
 
-from tfx_pipeline.artifacts import ParentPointer, read_ancestors
+from tfx_pipeline.artifacts import ParentPointer, copy_folder, read_ancestors
 
 
 @tfx.dsl.components.component
@@ -23,9 +20,4 @@ def FrozenGraph(  # noqa: N802 - components are named like TFX's own
     """
     found = read_ancestors(parent.uri).parent
     assert found is not None, "a day that begins a lineage fits a graph"
-    source = found.transform_graph
-    for folder, _, names in fileio.walk(source):
-        target = os.path.join(transform_graph.uri, os.path.relpath(folder, source))
-        fileio.makedirs(target)
-        for name in names:
-            fileio.copy(os.path.join(folder, name), os.path.join(target, name), overwrite=True)
+    copy_folder(found.transform_graph, transform_graph.uri)

@@ -61,6 +61,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     code: Parameter[str],
     rejected_dir: Parameter[str],
     days_dir: Parameter[str],
+    data_path: Parameter[str] = "",
     day: Parameter[str] = "",
     parent: InputArtifact[ParentPointer] = None,
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
@@ -78,6 +79,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
       code: Version of the code, so that the cache notices a changed program.
       rejected_dir: Where the rows that cannot be used are left when the run stops.
       days_dir: Where it is kept, from run to run, what was read of each day.
+      data_path: Where the logs lie, if not where the config says.
       day: The day that the run is of, YYYY-MM-DD; empty for the config's own days.
       parent: What the day goes on from.
       beam_pipeline: Given by TFX.
@@ -86,8 +88,11 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
       InputError: with every problem that makes the logs unusable.
     """
     del inputs, code  # they are there for the cache
+    sections = json.loads(config)
+    if data_path:
+        sections["data"]["path"] = data_path
     settings = on_day(
-        Config.model_validate({"name": "logs", **json.loads(config)}),
+        Config.model_validate({"name": "logs", **sections}),
         day,
         read_ancestors(parent.uri) if parent else None,
     )

@@ -11,6 +11,7 @@ from tfx_pipeline.config.daily import DailyConfig
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.config.features import FeaturesConfig
 from tfx_pipeline.config.gate import GateConfig
+from tfx_pipeline.config.kubeflow import KubeflowConfig
 from tfx_pipeline.config.model import ModelConfig
 from tfx_pipeline.config.model_check import ModelCheckConfig
 from tfx_pipeline.config.scenario import ScenarioConfig
@@ -37,6 +38,7 @@ class Config(Section):
     model_check: ModelCheckConfig = Field(default_factory=ModelCheckConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
     beam: BeamConfig = Field(default_factory=BeamConfig)
+    kubeflow: KubeflowConfig | None = None
 
     @property
     def model_name(self) -> str:

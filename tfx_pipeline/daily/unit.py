@@ -65,8 +65,10 @@ class Unit:
         code = code_version("transforms", "keras_models", "serving", "tfx_pipeline")
         parts = [
             str(self.day),
-            # On what Beam runs changes no result.
-            self.config.model_dump_json(exclude={"beam": True, "data": {"train", "valid", "eval"}}),
+            # On what it runs changes no result.
+            self.config.model_dump_json(
+                exclude={"beam": True, "kubeflow": True, "data": {"train", "valid", "eval"}}
+            ),
             self.inputs,
             code,
             self.ancestors.key,

@@ -17,7 +17,7 @@ from tfx_pipeline.config.beam import BEAM_COMPONENTS
 from tfx_pipeline.daily.record import day_folder
 from tfx_pipeline.daily.unit import Unit
 from tfx_pipeline.frozen_graph import frozen_graph_problems
-from tfx_pipeline.pipeline import create_pipeline
+from tfx_pipeline.pipeline import METADATA, create_pipeline
 from tfx_pipeline.run_record import ComponentRun, newest_run
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
@@ -80,7 +80,6 @@ def run_day(
         unit.config,
         workdir=str(workdir),
         input_fingerprint=unit.inputs,
-        known_version=0,
         day=str(day),
         key=unit.key,
         known_days=unit.ancestors.key,
@@ -106,8 +105,12 @@ def _check(config: Config, workdir: Path) -> None:
 
 
 def _run(pipeline: tfx.dsl.Pipeline, workdir: Path) -> dict[str, ComponentRun]:
+    metadata = str(workdir / METADATA)
+    pipeline.metadata_connection_config = (
+        tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
+    )
     tfx.orchestration.LocalDagRunner().run(pipeline)
-    components = newest_run(str(workdir / "metadata.db"))
+    components = newest_run(metadata)
     publish(components["Report"].outputs["report"], str(workdir / "report"))
     publish(
         os.path.join(components["LogExampleGen"].outputs["ingest_report"], "rejected"),
