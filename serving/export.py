@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
+from serving.plain_transform import PlainTransform
 from serving.ranking_signatures import RankingSignatures, TransformsMatrices
 from serving.request_layout import RequestLayout, Statistics
 from serving.signatures import CLASSIFY, REGRESS, ExampleSignatures
@@ -100,7 +101,7 @@ def export(
         items=items,
         statistics=statistics,
     )
-    transform = transform_output.transform_features_layer()
+    transform = PlainTransform(transform_output)
     served = model.for_serving([*items, *layout.item_statistics], embedding_rows)
     root = tf.Module()
     root.examples = ExampleSignatures(
