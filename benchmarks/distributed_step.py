@@ -8,8 +8,9 @@ loopback device sends. Reckoned are, for two workers that pass on what they gath
 once) and what they sum (each twice): keys, outputs and labels gathered; gradients of the step's
 distinct rows and of the dense weights summed.
 
-The machine's cores, caches and memory are shared by both workers, so times say little of two
-machines; what each computes for its own half (CPU time beside that of one alone) says more.
+Both workers share the machine's caches and memory, so wall times say little of two machines. What
+each computes says more: its CPU time beside that of one alone, and of one alone on half of a batch,
+which is what it would be if the work were halved.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from typing import Any
 BYTES_TARGET = 1.5
 
 
-def start(tf_config: dict[str, Any] | None = None) -> subprocess.Popen[str]:
-    """A worker, or the one that is alone."""
+def start(tf_config: dict[str, Any] | None = None, shares: int = 1) -> subprocess.Popen[str]:
+    """A worker, or the one that is alone and takes one of so many shares of each batch."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["TF_CONFIG"] = json.dumps(tf_config or {})
     return subprocess.Popen(
-        [sys.executable, "-m", "support.spread_worker"],
+        [sys.executable, "-m", "support.spread_worker", str(shares)],
         cwd=Path(__file__).parent,
         env=environment,
         stdout=subprocess.PIPE,
@@ -59,8 +60,9 @@ def free_addresses(count: int) -> list[str]:
 
 def main() -> None:
     """Prints what each worker took, then the claim."""
-    alone = ended(start())
-    print(json.dumps({"workers": 1, **alone}), flush=True)
+    alone, half = ended(start()), ended(start(shares=2))
+    for batch, found in ((1, alone), (0.5, half)):
+        print(json.dumps({"workers": 1, "of_a_batch": batch, **found}), flush=True)
     cluster = {"worker": free_addresses(2)}
     processes = [
         start({"cluster": cluster, "task": {"type": "worker", "index": index}})
@@ -84,9 +86,14 @@ def main() -> None:
                 "details": {
                     "moved_mb": round(moved / 1e6, 2),
                     "reckoned_mb": round(reckoned / 1e6, 2),
-                    "wall_ms": [round(w["wall_ms"]) for w in (alone, *pair)],
-                    "cpu_ms": [round(w["cpu_ms"]) for w in (alone, *pair)],
-                    "resident_mb": [round(w["resident_mb"]) for w in (alone, *pair)],
+                    **{
+                        what: {
+                            "alone": round(alone[what]),
+                            "alone_on_half": round(half[what]),
+                            "each_of_two": [round(worker[what]) for worker in pair],
+                        }
+                        for what in ("wall_ms", "cpu_ms", "resident_mb")
+                    },
                     "load": os.getloadavg()[0],
                 },
             }

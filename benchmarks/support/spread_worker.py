@@ -1,9 +1,10 @@
 """One worker of `distributed_step.py`; TF_CONFIG says which, and none that it is alone.
 
-    cd benchmarks && python -m support.spread_worker
+    cd benchmarks && python -m support.spread_worker [SHARES]
 
 prints its times a step, and what went over the loopback device meanwhile, as JSON. The step is the
-one that `fit` takes; before, every id is read often enough to be admitted.
+one that `fit` takes; before, every id is read often enough to be admitted. One that is alone takes
+one of so many shares of each batch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def main() -> None:
     """Trains, and says what it took."""
     use_one_thread()
     strategy = tf.distribute.get_strategy()
-    index, workers = 0, 1
+    index, workers = 0, int(sys.argv[1]) if len(sys.argv) > 1 else 1
     if "cluster" in json.loads(os.environ.get("TF_CONFIG", "{}")):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         index, workers = strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync

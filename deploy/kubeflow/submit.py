@@ -20,7 +20,9 @@ _SECONDS_A_DAY = 24 * 60 * 60
 
 
 def submit(
-    compiled: Annotated[Path, typer.Argument(help="What `equipoise compile` wrote, as YAML.")],
+    compiled: Annotated[
+        Path, typer.Argument(metavar="COMPILED", help="What `equipoise compile` wrote, as YAML.")
+    ],
     host: Annotated[str, typer.Option(help="Where the API of Kubeflow Pipelines answers.")],
     day: Annotated[
         datetime.datetime | None,  # noqa: UP007 - what typer reads on Python 3.10
