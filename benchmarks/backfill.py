@@ -18,7 +18,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import tempfile
 import time
@@ -144,47 +143,41 @@ def seconds(data: str, folder: Path) -> dict[str, Any]:
     """The claim about time."""
     days = [BEGUN + datetime.timedelta(days=i) for i in range((LAST - BEGUN).days + 1)]
     middle = len(days) // 2 + 1
-    taken: dict[str, dict[str, list[float]]] = {}
+    taken: dict[str, list[float]] = {"backfill": [], "run": []}
     for first, part in ((FIRST, days[:middle]), (days[middle], days[middle:])):
         flags = ["--from", str(first), "--to", str(part[-1])]
         _timed(taken, "backfill", folder, data, WINDOW, flags)
         for day in part:
             window = (day - FIRST).days + 1
             _timed(taken, "run", folder, data, window, ["--day", str(day), "--full"])
-    ratios = {
-        kind: sum(taken["backfill"][kind]) / sum(taken["run"][kind]) for kind in ("wall", "cpu")
-    }
+    ratio = sum(taken["backfill"]) / sum(taken["run"])
     return {
         "name": "backfill_against_full_retraining_every_day",
-        "value": ratios["wall"],
+        "value": ratio,
         "unit": "wall time of the days together, ratio",
         "target": TIME_TARGET,
-        "holds": ratios["wall"] < TIME_TARGET,
-        "details": {"cpu_ratio": ratios["cpu"], "seconds": taken},
+        "holds": ratio < TIME_TARGET,
+        "details": {"seconds": taken, "load": os.getloadavg()[0]},
     }
 
 
 def _timed(
-    taken: dict[str, dict[str, list[float]]],
+    taken: dict[str, list[float]],
     command: str,
     folder: Path,
     data: str,
     window: int,
     flags: Sequence[str],
 ) -> None:
-    """Runs a command and keeps the seconds that it took."""
-    cpu, wall = cpu_seconds(), time.perf_counter()
+    """Runs a command and keeps the seconds that it took.
+
+    Wall time: the processes of a backfill's days are no children of anything that is left to ask.
+    """
+    begun = time.perf_counter()
     equipoise(command, folder / f"timed-{command}", data, f"daily.window={window}", flags=flags)
-    spent = {"wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
-    print(json.dumps({"command": command, "flags": list(flags), **spent}), flush=True)
-    for kind, value in spent.items():
-        taken.setdefault(command, {}).setdefault(kind, []).append(value)
-
-
-def cpu_seconds() -> float:
-    """CPU time of all processes that were started and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    seconds = time.perf_counter() - begun
+    print(json.dumps({"command": command, "flags": list(flags), "seconds": seconds}), flush=True)
+    taken[command].append(seconds)
 
 
 if __name__ == "__main__":
