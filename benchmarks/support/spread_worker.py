@@ -40,6 +40,7 @@ def main() -> None:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         index, workers = strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync
     share = slice(index * BATCH // workers, (index + 1) * BATCH // workers)
+    read_at_once = BATCH * strategy.num_replicas_in_sync // workers
     with strategy.scope():
         model = ranking_model("ple", tasks=TASKS, ids=IDS)
         step = training_step(model, xla=False)
@@ -49,8 +50,8 @@ def main() -> None:
         def run(ids: np.ndarray, labels: np.ndarray) -> None:
             step(*example(ids[share], labels[share], keys))
 
-        for start in range(0, READS * IDS, BATCH):
-            rows = np.arange(start, start + BATCH) % IDS
+        for start in range(0, READS * IDS, read_at_once):
+            rows = np.arange(start, start + read_at_once) % IDS
             run(np.tile(rows[:, None], [1, FIELDS]), labels)
         batches = Impressions(IDS, TASKS).take(WARM_UP + STEPS)
         for batch in batches[:WARM_UP]:
