@@ -53,8 +53,8 @@ lock: $(READY)  ## Resolve requirements/*.in again into the locks
 	  $(BIN)/uv pip compile -q --upgrade --python-version 3.10 --no-header --no-annotate \
 	    requirements/$$name.in -o requirements/$$name.txt || exit; \
 	done
-	@# Of base.txt, the other keeps all that kfp allows.
-	@cp requirements/base.txt requirements/kubeflow.txt
+	@# Of these the third keeps all that kfp allows.
+	@sort -u requirements/base.txt requirements/dev.txt > requirements/kubeflow.txt
 	@$(BIN)/uv pip compile -q --python-version 3.10 --no-header --no-annotate \
 	  requirements/kubeflow.in -o requirements/kubeflow.txt
 

@@ -60,7 +60,7 @@ BOTH = pytest.mark.parametrize(
     ("name", "folder"),
     [
         *((path.stem, "kubernetes") for path in sorted(DEPLOY.glob("kubernetes/*.yaml"))),
-        *(("runs-volume", "kubeflow"), ("daily", "kubeflow")),
+        *((name, "kubeflow") for name in ("runs-volume", "own-volume", "daily")),
     ],
 )
 def test_manifests_fit_the_schemas_of_kubernetes(name: str, folder: str, version: str) -> None:
@@ -205,11 +205,19 @@ def test_the_daily_job_starts_what_was_compiled() -> None:
     listed = manifest("kustomization", "kubeflow")
     (generated,) = listed["configMapGenerator"]
     assert generated == {"name": config["name"], "files": ["submit.py", "compiled.yaml"]}
-    others = {path.name for path in DEPLOY.glob("kubeflow/*.yaml")}
-    assert {*listed["resources"]} == others - {"kustomization.yaml", "compiled.yaml"}
+    assert listed["resources"] == ["runs-volume.yaml", "daily.yaml"]
     assert CRON_JOB["spec"]["concurrencyPolicy"] == "Forbid", "a day goes on from the one before"
     user = f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
     assert instructions("USER") == [user]
+
+
+def test_the_volume_is_given_to_the_user_of_the_image() -> None:
+    pod = manifest("own-volume", "kubeflow")["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (mount,) = container["volumeMounts"]
+    assert container["command"] == ["chown", *instructions("USER"), mount["mountPath"]]
+    claim = manifest("runs-volume", "kubeflow")["metadata"]["name"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim
 
 
 # Compose

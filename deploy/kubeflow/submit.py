@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import datetime
 import sys
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Annotated
 
 import kfp
+import kfp_server_api
 import typer
+import urllib3
+import yaml
 
 _SECONDS_A_DAY = 24 * 60 * 60
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "ERROR")
 
 
 def submit(
@@ -46,6 +51,7 @@ def submit(
         typer.Option(help="What the tasks run as, where they ask a cloud for something."),
     ] = None,
     timeout: Annotated[int, typer.Option(help="Seconds to wait.")] = _SECONDS_A_DAY,
+    poll: Annotated[float, typer.Option(help="Seconds between two looks at it.")] = 20.0,
 ) -> None:
     """Start the run of a day, and wait for its end."""
     if (day is None) == (days_ago is None):
@@ -64,12 +70,42 @@ def submit(
         experiment_name=experiment,
         namespace=namespace,
         service_account=service_account,
+        # By itself the server takes its own.
+        pipeline_root=_pipeline_root(compiled),
     )
     print(f"day {due}: run {run.run_id}", flush=True)
-    state = client.wait_for_run_completion(run.run_id, timeout=timeout).state
-    print(f"day {due}: {state}")
-    if str(state).upper() != "SUCCEEDED":
+    state = _end(client, run.run_id, time.monotonic() + timeout, poll)
+    print(f"day {due}: run {run.run_id} {state or f'still goes on after {timeout} s'}")
+    if state != "SUCCEEDED":
         sys.exit(1)
+
+
+def _pipeline_root(compiled: Path) -> str | None:
+    pipeline, *_ = yaml.safe_load_all(compiled.read_text(encoding="utf-8"))
+    root: str | None = pipeline.get("defaultPipelineRoot")
+    return root
+
+
+def _end(client: kfp.Client, run_id: str, deadline: float, poll: float) -> str | None:
+    """How a run ended; None where it has not by then.
+
+    A server that does not answer for a while, or has an error of its own, is asked again: the run
+    goes on without it.
+    """
+    while time.monotonic() < deadline:
+        try:
+            state = str(client.get_run(run_id).state).upper()
+        except kfp_server_api.ApiException as error:
+            if (error.status or 500) < 500:
+                raise
+            print(f"asking again: {error.status} {error.reason}", flush=True)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            print(f"asking again: {error}", flush=True)
+        else:
+            if state in _ENDED:
+                return state
+        time.sleep(poll)
+    return None
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class KubeflowConfig(Section):
     secrets: dict[str, dict[str, str]] = Field(
         default_factory=dict,
         description="Secrets by name, and which environment variable each of their keys becomes in "
-        "every task: what `data.path` asks for, for example.",
+        "LogExampleGen's task: what the store of `data.path` asks for.",
     )
     tasks: dict[str, KubeflowTaskConfig] = Field(
         default_factory=dict, description="What tasks ask of the cluster, by the component's id."

@@ -66,8 +66,8 @@ def find_ancestors(
                     f"day {day}",
                     f"no run of {before}, the newest before it is that of {earlier[-1].day}",
                     "the day before, whose feature state this one goes on from",
-                    f"Run the days between: equipoise backfill CONFIG --from "
-                    f"{earlier[-1].day + _DAY} --to {day}; or begin anew with --full.",
+                    f"Run the days between, {earlier[-1].day + _DAY} to {day}, one after the other "
+                    "(equipoise backfill; on Kubeflow a run each), or begin anew with --full.",
                 )
             ]
         )

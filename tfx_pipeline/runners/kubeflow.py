@@ -29,6 +29,8 @@ _CHECK = (
     'as kubeflow.image or kubeflow.tasks.ID.image" '
     'for n in ("tfx_pipeline", "kfp") if u.find_spec(n) is None), None))'
 )
+_RETRIES = 2
+
 COMMAND = [
     *("sh", "-c"),
     f'python -c \'{_CHECK}\' && exec python -m tfx_pipeline.runners.kubeflow_task "$0" "$@"',
@@ -68,6 +70,8 @@ def compile_pipeline(config: Config, output: Path) -> None:
     )
     spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
     spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
+    # A pod that was evicted; the next one goes on from its last checkpoint.
+    spec["root"]["dag"]["tasks"]["Trainer"]["retryPolicy"] = {"maxRetryCount": _RETRIES}
     # TFX leaves a runtime parameter's default out.
     spec["root"]["inputDefinitions"]["parameters"]["data_path"] |= {
         "defaultValue": str(config.data.path),
@@ -114,21 +118,21 @@ def platform_spec(settings: KubeflowConfig, components: list[str]) -> dict[str, 
       settings: The config's section.
       components: Ids.
     """
-    common: dict[str, Any] = {
-        "pvcMount": [{"constant": settings.volume, "mountPath": settings.mount_path}]
-    }
-    if settings.secrets:
-        common["secretAsEnv"] = [
-            {
-                "secretName": secret,
-                "keyToEnv": [{"secretKey": k, "envVar": v} for k, v in variables.items()],
-            }
-            for secret, variables in settings.secrets.items()
-        ]
+    volume = [{"constant": settings.volume, "mountPath": settings.mount_path}]
     executors = {}
     for component in components:
         # The names that TFX gives to the executors of its components.
-        executors[f"{component}_executor"] = own = dict(common)
+        own: dict[str, Any] = {"pvcMount": volume}
+        executors[f"{component}_executor"] = own
+        # No other task reads logs, and a launcher takes such variables for those of its store.
+        if settings.secrets and component == "LogExampleGen":
+            own["secretAsEnv"] = [
+                {
+                    "secretName": secret,
+                    "keyToEnv": [{"secretKey": k, "envVar": v} for k, v in variables.items()],
+                }
+                for secret, variables in settings.secrets.items()
+            ]
         task = settings.tasks.get(component)
         if task is not None and task.node_selector:
             own["nodeSelector"] = {"labels": dict(task.node_selector)}

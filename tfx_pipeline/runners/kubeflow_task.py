@@ -7,6 +7,10 @@ the store again.
 
 The workers of a Beam that runs elsewhere see no folder of this container; such a task works on the
 store itself.
+
+TFX makes of each input an artifact of the class that its type names. Kubeflow's driver leaves the
+types of inputs empty, so they are filled in from the component's own definition, which is among the
+arguments. Nor does TFX know of the outputs that Kubeflow adds for itself.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ ENTRY_POINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 """TFX's."""
 
 _INPUT = "--json_serialized_invocation_args"
+_DEFINITIONS = "--json_serialized_inputs_spec_args"
+_LOGS = "executor-logs"
+"""Kubeflow's own output: a file of what the task prints, which the launcher has begun already."""
+
 _STORES = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 
@@ -53,19 +61,22 @@ def run_task(arguments: Sequence[str]) -> int:
     Returns:
       Its exit status.
     """
-    command = [sys.executable, "-m", ENTRY_POINT]
-    if _runs_elsewhere(arguments):
-        return subprocess.run([*command, *arguments]).returncode
     at = arguments.index(_INPUT) + 1
-    executor_input = json.loads(arguments[at])
-    told = {name: _renamed(part, local_path) for name, part in executor_input.items()}
-    # TFX's executors write into folders that are there, and the launcher makes those above alone.
-    for made in told["outputs"].get("artifacts", {}).values():
-        for artifact in made["artifacts"]:
-            os.makedirs(artifact["uri"], exist_ok=True)
-    done = subprocess.run([*command, *arguments[:at], json.dumps(told), *arguments[at + 1 :]])
-    report = Path(executor_input["outputs"]["outputFile"])
-    if done.returncode == 0:
+    told = _as_tfx_takes_it(
+        json.loads(arguments[at]), json.loads(arguments[arguments.index(_DEFINITIONS) + 1])
+    )
+    elsewhere = _runs_elsewhere(arguments)
+    if not elsewhere:
+        told = {name: _renamed(part, local_path) for name, part in told.items()}
+        # TFX's executors write into folders that are there; the launcher makes those above alone.
+        for made in told["outputs"].get("artifacts", {}).values():
+            for artifact in made["artifacts"]:
+                os.makedirs(artifact["uri"], exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", ENTRY_POINT, *arguments[:at], json.dumps(told), *arguments[at + 1 :]]
+    )
+    report = Path(told["outputs"]["outputFile"])
+    if done.returncode == 0 and not elsewhere:
         report.write_text(json.dumps(_renamed(json.loads(report.read_text()), store_uri)))
     return done.returncode
 
@@ -73,6 +84,33 @@ def run_task(arguments: Sequence[str]) -> int:
 def _root() -> str:
     """Where the launcher begins its paths; another place than / serves its own debugging."""
     return os.environ.get("ARTIFACT_LOCAL_PATH", "").rstrip("/")
+
+
+def _as_tfx_takes_it(
+    executor_input: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An ExecutorInput whose inputs have their types, without what Kubeflow adds to the outputs.
+
+    Args:
+      executor_input: As Kubeflow's launcher fills it in.
+      definitions: The component's ComponentInputsSpec.
+    """
+    inputs, outputs = executor_input.get("inputs", {}), executor_input["outputs"]
+    typed = {
+        name: {
+            "artifacts": [
+                {**artifact, "type": definitions["artifacts"][name]["artifactType"]}
+                for artifact in found.get("artifacts", [])
+            ]
+        }
+        for name, found in inputs.get("artifacts", {}).items()
+    }
+    own = {name: made for name, made in outputs.get("artifacts", {}).items() if name != _LOGS}
+    return {
+        **executor_input,
+        "inputs": {**inputs, "artifacts": typed},
+        "outputs": {**outputs, "artifacts": own},
+    }
 
 
 def _runs_elsewhere(arguments: Sequence[str]) -> bool:

@@ -88,8 +88,9 @@ def test_a_gap_is_named(config: Config) -> None:
         find_ancestors(records(record(4)), config, day(7))
     assert str(error.value) == (
         "day 2024-01-07: found no run of 2024-01-06, the newest before it is that of 2024-01-04; "
-        "expected the day before, whose feature state this one goes on from. Run the days between: "
-        "equipoise backfill CONFIG --from 2024-01-05 --to 2024-01-07; or begin anew with --full."
+        "expected the day before, whose feature state this one goes on from. Run the days between, "
+        "2024-01-05 to 2024-01-07, one after the other (equipoise backfill; on Kubeflow a run each)"
+        ", or begin anew with --full."
     )
 
 

@@ -4,10 +4,13 @@
 
 runs the command of every task as a process of its own, one after the other, in the order that the
 spec's dependencies ask for. Around each it does what Kubeflow's driver and launcher do (read from
-their sources, backend/src/v2/component/launcher_v2.go): it fills in the ExecutorInput, copies the
-artifacts that the task reads from the object store, here a folder, to its local paths, runs the
-command, and takes up to the store and into the metadata what it reported. A task starts with
-nothing else on disk, and stores know no empty folders. It needs the environment of `make kubeflow`.
+their sources, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go): it fills in the
+ExecutorInput, copies the artifacts that the task reads from the object store, here a folder, to its
+local paths, runs the command, and takes up to the store and into the metadata what it reported. As
+there, an input comes as the metadata store knows it, by a number, without its type and with
+properties that Kubeflow added; outputs have no names; and the launcher has begun a file for the
+task's log, which is one more output. A task starts with nothing else on disk, and stores know no
+empty folders. It needs the environment of `make kubeflow`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,8 @@ from typing import Any
 from compiled import Compiled, read
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+
+_LOGS = "executor-logs"
 
 
 class LocalExecutor:
@@ -53,6 +59,7 @@ class LocalExecutor:
         self._parameters = {**self._defaults(), **parameters}
         self._run = run
         self._outputs: dict[str, dict[str, Any]] = {}
+        self._read = 0
 
     def run(self) -> dict[str, Any]:
         """Runs every task; the artifacts that came out, by task and output."""
@@ -76,6 +83,7 @@ class LocalExecutor:
             self._copy(found["artifacts"][0]["uri"], download=True)
         for made in outputs.values():
             self._local(made["artifacts"][0]["uri"]).parent.mkdir(parents=True, exist_ok=True)
+        self._local(outputs[_LOGS]["artifacts"][0]["uri"]).touch()
         text = json_format.MessageToJson(
             json_format.ParseDict(given, pipeline_spec_pb2.ExecutorInput())
         )
@@ -95,7 +103,7 @@ class LocalExecutor:
                 artifact["metadata"] |= told.get("metadata", {})
             self._copy(artifact["uri"], download=False)
         shutil.rmtree(self._scratch)
-        return {key: made["artifacts"][0] for key, made in outputs.items()}
+        return {key: made["artifacts"][0] for key, made in outputs.items() if key != _LOGS}
 
     def _executor_input(
         self, name: str, task: Mapping[str, Any], component: Mapping[str, Any]
@@ -110,21 +118,36 @@ class LocalExecutor:
         for key, source in task.get("inputs", {}).get("artifacts", {}).items():
             made = source["taskOutputArtifact"]
             found = self._outputs[made["producerTask"]][made["outputArtifactKey"]]
-            artifacts[key] = {"artifacts": [found]}
+            self._read += 1
+            known = {
+                "name": str(self._read),
+                "type": {"instanceSchema": ""},
+                "uri": found["uri"],
+                "metadata": {
+                    **found["metadata"],
+                    "display_name": made["outputArtifactKey"],
+                    "store_session_info": "{}",
+                },
+            }
+            artifacts[key] = {"artifacts": [known]}
         root = self._compiled.pipeline["defaultPipelineRoot"]
         pipeline = self._compiled.pipeline["pipelineInfo"]["name"]
+        made_here = f"{root}/{pipeline}/{self._run}/{name}/{uuid.uuid4()}"
+        defined = {
+            **component.get("outputDefinitions", {}).get("artifacts", {}),
+            _LOGS: {"artifactType": {"schemaTitle": "system.Artifact"}},
+        }
         outputs = {
             key: {
                 "artifacts": [
                     {
-                        "name": f"{name}/{key}",
                         "type": made["artifactType"],
-                        "uri": f"{root}/{pipeline}/{self._run}/{name}/{key}",
+                        "uri": f"{made_here}/{key}",
                         "metadata": dict(made.get("metadata", {})),
                     }
                 ]
             }
-            for key, made in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+            for key, made in defined.items()
         }
         return {
             "inputs": {"parameterValues": values, "artifacts": artifacts},

@@ -145,7 +145,11 @@ def test_runtime_parameters_are_the_day_and_the_logs(compiled: dict[str, Any]) -
         assert spec["pipelineInfo"]["name"] == "my-job"
         assert spec["defaultPipelineRoot"] == "minio://mlpipeline/v2/artifacts"
         # A day may have to do something else with the same parameters.
-        assert not any("cachingOptions" in t for t in spec["root"]["dag"]["tasks"].values())
+        tasks = spec["root"]["dag"]["tasks"]
+        assert not any("cachingOptions" in task for task in tasks.values())
+        # Of the tasks only this one goes on where it was.
+        assert tasks["Trainer"]["retryPolicy"] == {"maxRetryCount": 2}
+        assert [name for name, task in tasks.items() if "retryPolicy" in task] == ["Trainer"]
 
 
 @pytest.mark.e2e
@@ -181,16 +185,17 @@ def test_tasks_ask_for_what_the_config_says(compiled: dict[str, Any]) -> None:
 
 
 @pytest.mark.e2e
-def test_every_task_has_the_volume_and_the_secrets(compiled: dict[str, Any]) -> None:
+def test_every_task_has_the_volume_and_one_the_secrets(compiled: dict[str, Any]) -> None:
     compiled = compiled["daily.yaml"]
     deployment = compiled["platform"]["platforms"]["kubernetes"]["deploymentSpec"]
     executors = deployment["executors"]
     assert set(executors) == set(compiled["deployment"]["executors"])
     for executor in executors.values():
         assert executor["pvcMount"] == [{"constant": "equipoise-runs", "mountPath": MOUNT}]
-        (secret,) = executor["secretAsEnv"]
-        assert secret["secretName"] == "logs"
-        assert {"secretKey": "access_key", "envVar": "AWS_ACCESS_KEY_ID"} in secret["keyToEnv"]
+    assert [n for n, e in executors.items() if "secretAsEnv" in e] == ["LogExampleGen_executor"]
+    (secret,) = executors["LogExampleGen_executor"]["secretAsEnv"]
+    assert secret["secretName"] == "logs"
+    assert {"secretKey": "access_key", "envVar": "AWS_ACCESS_KEY_ID"} in secret["keyToEnv"]
     selectors = {name: e["nodeSelector"] for name, e in executors.items() if "nodeSelector" in e}
     assert selectors == {
         "Evaluator_executor": {"labels": {"pool": "spot"}},

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tfx_pipeline.runners import kubeflow_task
 from tfx_pipeline.runners.kubeflow import COMMAND
 
+SCHEMA = "title: tfx.Examples"
 _ENTRY_POINT = """
 import json, pathlib, sys
 told = json.loads(sys.argv[sys.argv.index("--json_serialized_invocation_args") + 1])
@@ -26,17 +27,25 @@ sys.exit(int(told["inputs"]["parameterValues"]["status"]))
 
 
 def executor_input(folder: Path, scheme: str, status: int = 0) -> dict[str, Any]:
-    def artifact(name: str) -> dict[str, Any]:
-        found = {"name": name, "uri": f"{scheme}bucket/run/{name}", "metadata": {"span": 3}}
+    def artifact(name: str, schema: str) -> dict[str, Any]:
+        found = {
+            "type": {"instanceSchema": schema},
+            "uri": f"{scheme}bucket/run/{name}",
+            "metadata": {"span": 3},
+        }
         return {"artifacts": [found]}
 
     return {
         "inputs": {
             "parameterValues": {"data_path": f"{scheme}logs/days", "status": status},
-            "artifacts": {"examples": artifact("examples")},
+            # Kubeflow's driver does not fill in the type of what is read.
+            "artifacts": {"examples": artifact("examples", "")},
         },
         "outputs": {
-            "artifacts": {"model": artifact("model")},
+            "artifacts": {
+                "model": artifact("model", "title: tfx.Model"),
+                "executor-logs": artifact("executor-logs", "title: system.Artifact"),
+            },
             "outputFile": str(folder / "report.json"),
         },
     }
@@ -52,8 +61,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(given: dict[str, Any], *more: str) -> int:
         name = "--json_serialized_invocation_args"
+        types = {"artifacts": {"examples": {"artifactType": {"instanceSchema": SCHEMA}}}}
+        definitions = ["--json_serialized_inputs_spec_args", json.dumps(types)]
         return kubeflow_task.run_task(
-            ["--executor_class_path", "X", name, json.dumps(given), *more]
+            ["--executor_class_path", "X", name, json.dumps(given), *definitions, *more]
         )
 
     return run
@@ -66,13 +77,18 @@ def test_it_works_on_the_launchers_copies(
     monkeypatch.setenv("ARTIFACT_LOCAL_PATH", str(tmp_path))
     folder = f"{tmp_path}{folder}"
     given = executor_input(tmp_path, scheme)
+    # The launcher has begun the log.
+    log = Path(f"{folder}bucket/run/executor-logs")
+    log.parent.mkdir(parents=True)
+    log.touch()
     assert run(given, "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner."
                "FnApiRunner", "--direct_running_mode=in_memory") == 0  # fmt: skip
     told, arguments = json.loads((tmp_path / "told.json").read_text())
     (read,) = told["inputs"]["artifacts"]["examples"]["artifacts"]
     (written,) = told["outputs"]["artifacts"]["model"]["artifacts"]
+    assert set(told["outputs"]["artifacts"]) == {"model"} and log.is_file()
     assert read == {
-        "name": "examples",
+        "type": {"instanceSchema": SCHEMA},
         "uri": f"{folder}bucket/run/examples",
         "metadata": {"span": 3},
     }
@@ -83,13 +99,19 @@ def test_it_works_on_the_launchers_copies(
     assert arguments[-1] == "--direct_running_mode=in_memory"
     assert Path(written["uri"]).is_dir()
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report == {"artifacts": given["outputs"]["artifacts"]}
+    assert report == {"artifacts": {"model": given["outputs"]["artifacts"]["model"]}}
 
 
 def test_where_beam_runs_elsewhere_it_works_on_the_store(tmp_path: Path, run: Any) -> None:
     given = executor_input(tmp_path, "gs://")
     assert run(given, "--runner=DataflowRunner") == 0
-    assert json.loads((tmp_path / "told.json").read_text())[0] == given
+    told, _ = json.loads((tmp_path / "told.json").read_text())
+    (read,) = told["inputs"]["artifacts"]["examples"]["artifacts"]
+    assert read["uri"] == "gs://bucket/run/examples"
+    assert read["type"] == {"instanceSchema": SCHEMA}
+    expected = {"model": given["outputs"]["artifacts"]["model"]}
+    assert told["outputs"]["artifacts"] == expected
+    assert json.loads((tmp_path / "report.json").read_text()) == {"artifacts": expected}
 
 
 def test_a_failure_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:

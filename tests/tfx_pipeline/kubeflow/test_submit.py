@@ -18,6 +18,7 @@ import yaml
 from .conftest import CONFIG
 
 SUBMIT = CONFIG.parents[1] / "deploy" / "kubeflow" / "submit.py"
+ROOT = "gs://bucket/artifacts"
 PIPELINE = {
     "pipelineInfo": {"name": "my-job"},
     "root": {
@@ -25,6 +26,7 @@ PIPELINE = {
         "inputDefinitions": {"parameters": {"day": {"parameterType": "STRING"}}},
     },
     "schemaVersion": "2.1.0",
+    "defaultPipelineRoot": ROOT,
 }
 PLATFORM = {
     "platforms": {
@@ -44,6 +46,7 @@ class Server:
     host: str
     sent: list[Any] = field(default_factory=list)
     state: str = "SUCCEEDED"
+    errors_before: int = 0
 
 
 @pytest.fixture
@@ -51,6 +54,10 @@ def server() -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802 - the library's name
             what = self.path.partition("?")[0].rsplit("/apis/v2beta1/")[-1]
+            if what == "runs/r1" and found.errors_before:
+                found.errors_before -= 1
+                self.send_error(503)
+                return
             answers = {"healthz": {"multi_user": False}, "runs/r1": run()}
             self._answer(answers.get(what, {}))
 
@@ -109,6 +116,7 @@ def test_what_was_compiled_is_sent_with_the_day(
     assert sent["runtime_config"]["parameters"] == {"day": "2024-01-05", "data_path": "s3://logs"}
     assert sent["pipeline_spec"] == {"pipeline_spec": PIPELINE, "platform_spec": PLATFORM}
     assert sent["display_name"] == "daily 2024-01-05"
+    assert sent["runtime_config"]["pipeline_root"] == ROOT
 
 
 def test_the_day_that_is_due(kubeflow_bin: Path, server: Server, compiled: Path) -> None:
@@ -121,12 +129,32 @@ def test_the_day_that_is_due(kubeflow_bin: Path, server: Server, compiled: Path)
     assert set(parameters) == {"day"} and parameters["day"] in due
 
 
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
 def test_a_run_that_failed_fails_the_job(
+    kubeflow_bin: Path, server: Server, compiled: Path, state: str
+) -> None:
+    server.state = state
+    done = submit(kubeflow_bin, compiled, "--host", server.host, "--day", "2024-01-05")
+    assert done.returncode == 1 and f"day 2024-01-05: run r1 {state}" in done.stdout
+
+
+def test_a_server_that_restarts_is_asked_again(
     kubeflow_bin: Path, server: Server, compiled: Path
 ) -> None:
-    server.state = "FAILED"
-    done = submit(kubeflow_bin, compiled, "--host", server.host, "--day", "2024-01-05")
-    assert done.returncode == 1 and "day 2024-01-05: FAILED" in done.stdout
+    server.errors_before = 2
+    day = ["--day", "2024-01-05", "--poll", "0.1"]
+    done = submit(kubeflow_bin, compiled, "--host", server.host, *day)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("asking again: 503") == 2
+
+
+def test_a_run_that_takes_too_long_is_named(
+    kubeflow_bin: Path, server: Server, compiled: Path
+) -> None:
+    server.state = "RUNNING"
+    day = ["--day", "2024-01-05", "--timeout", "1", "--poll", "0.1"]
+    done = submit(kubeflow_bin, compiled, "--host", server.host, *day)
+    assert done.returncode == 1 and "run r1 still goes on after 1 s" in done.stdout
 
 
 @pytest.mark.parametrize(
