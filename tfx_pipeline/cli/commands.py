@@ -86,7 +86,7 @@ app.command(epilog="Example: equipoise worker configs/kuairand.yaml --workdir /s
 )
 app.command(
     "compile",
-    epilog="Example: .venv-kubeflow/bin/equipoise compile job.yaml daily.yaml --to kubeflow",
+    epilog="Example: equipoise compile job.yaml daily.yaml --to kubeflow",
 )(compile_)
 app.add_typer(delta, name="delta")
 

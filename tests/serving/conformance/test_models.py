@@ -37,9 +37,15 @@ def states(asked: Any) -> dict[int, int]:
 
 
 def wait_for(asked: Any, *available: int) -> None:
+    """Until these versions answer, and no other is still being unloaded."""
+
+    def settled(found: dict[int, int]) -> bool:
+        answering = {version for version, state in found.items() if state == AVAILABLE}
+        return answering == set(available) and ModelVersionStatus.UNLOADING not in found.values()
+
     end = time.monotonic() + 60
-    while {v for v, state in states(asked).items() if state == AVAILABLE} != set(available):
-        assert time.monotonic() < end, f"waited for {available}, found {states(asked)}"
+    while not settled(found := states(asked)):
+        assert time.monotonic() < end, f"waited for {available}, found {found}"
         time.sleep(0.05)
 
 
