@@ -172,7 +172,6 @@ def ingest(config: Path, folder: Path, profile: bool) -> dict[str, float]:
             **artifacts,
             config=settings.model_dump_json(include={"data", "features", "scenario", "tasks"}),
             inputs="",
-            code="",
             rejected_dir=str(out / "rejected"),
             days_dir=str(out / "days"),
             beam_pipeline=beam.Pipeline(options=PipelineOptions(LOCAL)),

@@ -14,8 +14,6 @@ import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.v1.dsl.io import fileio
 
-from tfx_pipeline.daily.ancestors import Ancestors
-
 
 class BaselinePointer(tfx.dsl.Artifact):
     """Where the last pushed version lies: `baseline.json` with `version` and `path`, or nulls."""
@@ -58,6 +56,7 @@ class GateVerdict(tfx.dsl.Artifact):
     """`verdict.json`: every cell's metrics, what failed, what was not judged, and why."""
 
     TYPE_NAME = "tfx_pipeline.GateVerdict"
+    FORMAT = 2  # Of the file; one without a `format` is older.
 
 
 def serving_dir(model_uri: str) -> str:
@@ -92,11 +91,6 @@ def write_text(uri: str, name: str, text: str) -> None:
     """Writes one file into an artifact."""
     with fileio.open(os.path.join(uri, name), "w") as f:
         f.write(text)
-
-
-def read_ancestors(uri: str) -> Ancestors:
-    """What the run of a day goes on from, by its ParentPointer."""
-    return Ancestors.model_validate(read_json(uri, ParentPointer.FILE))
 
 
 def copy_folder(source: str, destination: str) -> None:

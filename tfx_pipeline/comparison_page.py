@@ -21,7 +21,7 @@ def write_comparison(found: Comparison, path: Path) -> None:
       path: The file; it is replaced.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tfx_pipeline", "templates"),
+        loader=jinja2.PackageLoader("tfx_pipeline", "templates/pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -21,6 +21,10 @@ POOL = "*"
 """The scenario of a cell that pools all rows."""
 
 
+METRICS_MODULE = "tfx_pipeline.cell_metrics"
+"""Where the Evaluator finds `CellMetrics`."""
+
+
 def eval_config(config: Config) -> tfma.EvalConfig:
     """TFMA's config: every task, pooled and by scenario.
 
@@ -40,7 +44,7 @@ def eval_config(config: Config) -> tfma.EvalConfig:
                 metrics=[
                     tfma.MetricConfig(
                         class_name="CellMetrics",
-                        module="tfx_pipeline.cell_metrics",
+                        module=METRICS_MODULE,
                         config=json.dumps(
                             {
                                 "kinds": {name: task.kind for name, task in config.tasks.items()},

@@ -14,10 +14,8 @@ from keras_models.training import History, fit
 from keras_models.workers import Workers
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
+from tfx_pipeline.model_run import TRAINED
 from tfx_pipeline.transformed_rows import count_scenarios, dataset
-
-TRAINED = "trained"
-"""What a training ends with, a checkpoint; the ModelRun artifact holds a copy."""
 
 _REQUEST_BLOCK = 256
 """Rows that stay side by side where tasks rank within requests. Examples come request by request,

@@ -12,9 +12,6 @@ import tensorflow as tf
 from keras_models.gate_axes import Axes
 from keras_models.model import Features, RankingModel
 
-GATES_FILE = "gates.json"
-"""In the ModelRun artifact: what `mean_gates` returned."""
-
 
 def mean_gates(
     model: RankingModel, batches: tf.data.Dataset, scenarios: Sequence[str]

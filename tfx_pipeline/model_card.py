@@ -12,13 +12,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from serving.versions import EXTRA
+from tfx_pipeline.code_version import PLATFORM
 from tfx_pipeline.config import Config
+from tfx_pipeline.file_hashes import file_hashes, folder_hash
 from transforms.problems import InputError, Problem
 
 MODEL_CARD = "model_card.json"
 READABLE_CARD = "model_card.md"
 
-_PACKAGES = ("equipoise", "tensorflow", "tf-keras", "tfx", "tensorflow-transform")
 _FORMAT = 1
 
 
@@ -62,7 +63,7 @@ def model_card(
             "transform_graph": folder_hash(transform_graph),
             "config": hashlib.sha256(whole.encode()).hexdigest(),
         },
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in ("equipoise", *PLATFORM)},
         "config": json.loads(whole),
         "delta": None,
     }
@@ -111,7 +112,7 @@ def read_card(version_dir: str | Path) -> dict[str, Any]:
 def card_files(card: Mapping[str, Any]) -> dict[str, str]:
     """The card as files by name: as JSON, and as Markdown to read."""
     templates = Environment(
-        loader=PackageLoader("tfx_pipeline"),
+        loader=PackageLoader("tfx_pipeline", "templates/card"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
@@ -123,23 +124,3 @@ def card_files(card: Mapping[str, Any]) -> dict[str, str]:
             card, config_text=json.dumps(card["config"], indent=2)
         ),
     }
-
-
-def file_hashes(folder: str) -> dict[str, str]:
-    """SHA-256 of every file of a folder, by its path in it."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): _sha256(path) for path in files}
-
-
-def folder_hash(folder: str) -> str:
-    """SHA-256 of the names and contents of all files of a folder."""
-    lines = (f"{sha}  {name}\n" for name, sha in file_hashes(folder).items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

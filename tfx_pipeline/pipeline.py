@@ -21,7 +21,7 @@ from tfx_pipeline.components.record_day import RecordDay
 from tfx_pipeline.components.report import Report
 from tfx_pipeline.components.trainer import Trainer
 from tfx_pipeline.config import Config
-from tfx_pipeline.evaluation import eval_config
+from tfx_pipeline.evaluation import METRICS_MODULE, eval_config
 from tfx_pipeline.inputs import history, request_columns
 from tfx_pipeline.runners.beam_options import pipeline_args
 from transforms.examples import DAY, REQUEST
@@ -84,9 +84,6 @@ def create_pipeline(
             }
         ),
         inputs=input_fingerprint,
-        code=code_version(
-            "transforms", "tfx_pipeline.inputs", "tfx_pipeline.components.log_example_gen"
-        ),
         rejected_dir=os.path.join(workdir, "rejected"),
         days_dir=os.path.join(workdir, "days"),
         data_path=data_path,
@@ -115,10 +112,7 @@ def create_pipeline(
                 force_tf_compat_v1=True,
                 disable_statistics=True,
                 disable_analyzer_cache=True,
-                custom_config={
-                    **preprocessing_config(config),
-                    "code": code_version("transforms"),
-                },
+                custom_config=preprocessing_config(config),
             )
         ]
         graph = transform.outputs["transform_graph"]
@@ -147,11 +141,6 @@ def create_pipeline(
         custom_config={
             "config": config.model_dump_json(include=TRAINER_SECTIONS),
             "checkpoint_root": os.path.join(workdir, "checkpoints"),
-            "code": code_version(
-                *("keras_models", "serving", "transforms"),
-                *("tfx_pipeline.run_fn", "tfx_pipeline.mean_gates", "tfx_pipeline.fit_model"),
-                *("tfx_pipeline.transformed_rows", "tfx_pipeline.workers"),
-            ),
         },
         **of_day,
         **parent,
@@ -168,7 +157,6 @@ def create_pipeline(
         examples=examples,
         model=model,
         config=whole,
-        code=code_version("tfx_pipeline", "keras_models", "serving"),
         **{f"infra_{name}": found for node in infra_nodes for name, found in node.outputs.items()},
     )
     # What the candidate must not fall behind, looked up as late as can be.
@@ -184,7 +172,6 @@ def create_pipeline(
         model_check=model_check.outputs["result"],
         baseline=baseline.outputs["baseline"],
         config=whole,
-        code=code_version("tfx_pipeline", "keras_models.metrics"),
     )
     # A new version for TensorFlow Serving, if blessed.
     pusher = Pusher(
@@ -208,8 +195,6 @@ def create_pipeline(
         pushed_model=pusher.outputs["pushed_model"],
         config=whole,
         metadata_path=os.path.join(workdir, METADATA),
-        # The template and the plots count too.
-        code=code_version("tfx_pipeline"),
         **of_day,
         **parent,
     )
@@ -251,6 +236,8 @@ def create_pipeline(
         *record_nodes,
     ]
     for component in components:
+        if isinstance(component, tfx.types.BaseComponent):
+            component.exec_properties["code"] = code_version(*entry_points(component))
         if isinstance(component, tfx.types.BaseBeamComponent):
             component.with_beam_pipeline_args(pipeline_args(config.beam, component.id))
     return tfx.dsl.Pipeline(
@@ -259,6 +246,14 @@ def create_pipeline(
         components=components,
         enable_cache=True,
     )
+
+
+def entry_points(component: tfx.types.BaseComponent) -> list[str]:
+    """The modules whose code makes a component's result: its executor's, and what that is named."""
+    executor = component.executor_spec.class_path.rpartition(".")[0]
+    called = [component.exec_properties.get(name) for name in ("run_fn", "preprocessing_fn")]
+    named = [function.rpartition(".")[0] for function in called if function]
+    return [executor, *named, *([METRICS_MODULE] if component.id == "Evaluator" else [])]
 
 
 def _infra_validator(
@@ -277,6 +272,9 @@ def _infra_validator(
         ),
     )
 
+
+PROGRAM = (__name__, "tfx_pipeline.run_fn", "transforms.preprocessing", METRICS_MODULE)
+"""The entry points of all components together."""
 
 METADATA = "metadata.db"
 """ML Metadata's SQLite file in a workdir, where the runner keeps one."""

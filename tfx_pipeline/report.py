@@ -13,18 +13,17 @@ import ml_metadata as mlmd
 from tfx.v1.dsl.io import fileio
 
 from tfx_pipeline import plots
-from tfx_pipeline.artifacts import publish, read_ancestors, read_json
+from tfx_pipeline.artifacts import GateVerdict, publish, read_json
 from tfx_pipeline.config import Config
-from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.daily.record import DayRecord
 from tfx_pipeline.drift import Anomaly, FeatureDrift, anomalies, feature_drift
 from tfx_pipeline.evaluation import POOL
-from tfx_pipeline.gate.verdict import METRIC_NAMES, VERDICT_FORMAT
-from tfx_pipeline.mean_gates import GATES_FILE
+from tfx_pipeline.gate.metric_names import METRIC_NAMES
+from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE
 from tfx_pipeline.plots.gain import gain, quality
 from tfx_pipeline.plots.seesaw import MOST_TASKS
 from tfx_pipeline.recorded_run import recorded_config
-from tfx_pipeline.run_fn import HISTORY_FILE
 from tfx_pipeline.run_record import ComponentRun, newest_run
 from tfx_pipeline.workdir import exclusive
 from transforms.problems import InputError, Problem
@@ -105,13 +104,13 @@ def read_outcome(
       InputError: for a verdict in another format.
     """
     judged = read_json(verdict, "verdict.json")
-    if judged.get("format") != VERDICT_FORMAT:
+    if judged.get("format") != GateVerdict.FORMAT:
         raise InputError(
             [
                 Problem(
                     os.path.join(verdict, "verdict.json"),
                     f"format {judged.get('format', 1)}",
-                    f"format {VERDICT_FORMAT}",
+                    f"format {GateVerdict.FORMAT}",
                     "Another version of equipoise wrote it: run the config again.",
                 )
             ]
@@ -200,7 +199,7 @@ def write_page(outcome: Outcome, folder: str) -> None:
 def render(outcome: Outcome) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tfx_pipeline", "templates"),
+        loader=jinja2.PackageLoader("tfx_pipeline", "templates/pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

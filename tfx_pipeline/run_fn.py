@@ -13,21 +13,19 @@ from keras_models.model import RankingModel
 from serving.delta import SyncFile
 from serving.export import export
 from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
-from tfx_pipeline.artifacts import first_examples, read_ancestors, write_json
+from tfx_pipeline.artifacts import first_examples, write_json
 from tfx_pipeline.config import Config
-from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.ancestors import on_day, read_ancestors
+from tfx_pipeline.file_hashes import folder_hash
 from tfx_pipeline.fit_model import TrainingJob, fit_model
 from tfx_pipeline.inputs import history as history_of
-from tfx_pipeline.mean_gates import GATES_FILE, mean_gates
-from tfx_pipeline.model_card import folder_hash
+from tfx_pipeline.mean_gates import mean_gates
+from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE
 from tfx_pipeline.transformed_rows import dataset
 from tfx_pipeline.workers import fit_spread
 from transforms.dense_transform import DenseTransform
 from transforms.feature_state import read_state
 from transforms.served_statistics import ServedStatistics
-
-HISTORY_FILE = "history.json"
-"""In the ModelRun artifact: the `History` that `fit` returned."""
 
 _LOOKED_AT = 1024
 """Rows a batch where gates are averaged."""
@@ -40,8 +38,9 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
       fn_args: TFX's; `custom_config` holds `config` (JSON), `checkpoint_root`, the folder where
         a killed training finds its checkpoints, `feature_state`, the folder of the state as of
         the end of the last day, `raw_examples`, that of the examples before the transform, some of
-        which become the warm-up requests, and `day`, empty for the config's own days; in the run of
-        a day also `parent`, the folder that says what it goes on from.
+        which become the warm-up requests, `day`, empty for the config's own days, and `code`, the
+        version of the code; in the run of a day also `parent`, the folder that says what it goes
+        on from.
     """
     custom, destination = fn_args.custom_config, fn_args.serving_model_dir
     config = on_day(
@@ -139,9 +138,15 @@ def export_model(
 
 
 def training_fingerprint(fn_args: tfx.components.FnArgs, config: Config) -> str:
-    """Names what is being trained, so that only the same training resumes from a checkpoint."""
+    """Names what is being trained, by what, so that only the same resumes from a checkpoint."""
     sections = config.model_dump_json(include={"tasks", "scenario", "model", "training"})
-    parts = [sections, fn_args.transform_output, *fn_args.train_files, *fn_args.eval_files]
+    parts = [
+        fn_args.custom_config["code"],
+        sections,
+        fn_args.transform_output,
+        *fn_args.train_files,
+        *fn_args.eval_files,
+    ]
     if config.serving.delta is not None:
         # Its counts are in the checkpoint, too.
         parts.append("counts updates")

@@ -156,7 +156,7 @@ def test_the_pushed_version_scores_as_the_evaluator_did(job: Path) -> None:
 def test_the_pushed_version_is_the_model_that_was_checked_and_its_card(job: Path) -> None:
     from serving.cpp_loader import read_records, read_request
     from serving.warmup import WARMUP_REQUESTS
-    from tfx_pipeline.model_card import file_hashes
+    from tfx_pipeline.file_hashes import file_hashes
 
     summary = summary_of(job)
     version = job / "work/serving/simulated" / str(summary["pushed_version"])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfx_pipeline.model_card import card_files, file_hashes, folder_hash, model_card
+from tfx_pipeline.file_hashes import file_hashes, folder_hash
+from tfx_pipeline.model_card import card_files, model_card
 
 from .outcomes import make_cell, make_config
 

@@ -7,10 +7,10 @@ from serving.versions import latest
 from tfx_pipeline.artifacts import (
     BaselinePointer,
     ParentPointer,
-    read_ancestors,
     serving_dir,
     write_json,
 )
+from tfx_pipeline.daily.ancestors import read_ancestors
 
 
 @tfx.dsl.components.component

@@ -4,7 +4,8 @@ from tfx import v1 as tfx
 from tfx.v1.dsl.components import InputArtifact, OutputArtifact
 from tfx.v1.types.standard_artifacts import TransformGraph
 
-from tfx_pipeline.artifacts import ParentPointer, copy_folder, read_ancestors
+from tfx_pipeline.artifacts import ParentPointer, copy_folder
+from tfx_pipeline.daily.ancestors import read_ancestors
 
 
 @tfx.dsl.components.component

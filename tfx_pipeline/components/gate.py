@@ -32,7 +32,6 @@ def Gate(  # noqa: N802 - components are named like TFX's own
     blessing: OutputArtifact[ModelBlessing],
     verdict: OutputArtifact[GateVerdict],
     config: Parameter[str],
-    code: Parameter[str],
 ) -> None:
     """Judges every task x scenario cell; the only writer of the blessing.
 
@@ -48,12 +47,10 @@ def Gate(  # noqa: N802 - components are named like TFX's own
       blessing: Written for the Pusher.
       verdict: `verdict.json`, for people and for `summary.json`, and `curves.json`, for plots.
       config: The run's config, as JSON.
-      code: Part of the cache key: what judged otherwise must not lend its verdict.
 
     Raises:
       InputError: if the evaluation, or the last pushed version, cannot be read.
     """
-    del code
     settings = Config.model_validate_json(config)
     found, curves = judge_model(
         settings,

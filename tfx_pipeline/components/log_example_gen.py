@@ -23,11 +23,10 @@ from tfx_pipeline.artifacts import (
     IngestReport,
     ParentPointer,
     publish,
-    read_ancestors,
     write_json,
 )
 from tfx_pipeline.config import Config
-from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.inputs import Inputs, find_inputs, fingerprint_inputs, log_schema, splits
 from transforms.arrival import check_unchanged, file_marks
 from transforms.day_versions import DayVersion, last_columns, record_day
@@ -58,7 +57,6 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     feature_state: OutputArtifact[FeatureState],
     config: Parameter[str],
     inputs: Parameter[str],
-    code: Parameter[str],
     rejected_dir: Parameter[str],
     days_dir: Parameter[str],
     data_path: Parameter[str] = "",
@@ -76,7 +74,6 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
         of its end.
       config: The sections `data`, `features`, `scenario` and `tasks`, as JSON.
       inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
-      code: Version of the code, so that the cache notices a changed program.
       rejected_dir: Where the rows that cannot be used are left when the run stops.
       days_dir: Where it is kept, from run to run, what was read of each day.
       data_path: Where the logs lie, if not where the config says.
@@ -87,7 +84,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
     Raises:
       InputError: with every problem that makes the logs unusable.
     """
-    del inputs, code  # they are there for the cache
+    del inputs  # it is there for the cache
     sections = json.loads(config)
     if data_path:
         sections["data"]["path"] = data_path

@@ -18,7 +18,6 @@ def ModelCheck(  # noqa: N802 - components are named like TFX's own
     model: InputArtifact[Model],
     result: OutputArtifact[ModelCheckResult],
     config: Parameter[str],
-    code: Parameter[str],
     infra_blessing: InputArtifact[InfraBlessing] = None,
 ) -> None:
     """Loads the candidate in a fresh process through TensorFlow's C++ loader, and asks it.
@@ -30,10 +29,8 @@ def ModelCheck(  # noqa: N802 - components are named like TFX's own
       model: The candidate.
       result: `model_check.json`.
       config: The run's config, as JSON.
-      code: Part of the cache key: what checked otherwise must not lend its result.
       infra_blessing: What TFX's InfraValidator found, where it runs.
     """
-    del code
     settings = Config.model_validate_json(config)
     rows = first_examples(examples.uri, "eval", settings.model_check.rows)
     served = infra_blessing and infra_blessing.get_int_custom_property("blessed") == 1

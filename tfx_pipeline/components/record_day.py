@@ -15,11 +15,11 @@ from tfx.v1.types.standard_artifacts import (
     TransformGraph,
 )
 
-from tfx_pipeline.artifacts import FeatureState, ParentPointer, copy_folder, read_ancestors
+from tfx_pipeline.artifacts import FeatureState, ParentPointer, copy_folder
 from tfx_pipeline.config import Config
-from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.daily.record import DayRecord, day_folder, write_record
-from tfx_pipeline.fit_model import TRAINED
+from tfx_pipeline.model_run import TRAINED
 
 
 @tfx.dsl.components.component

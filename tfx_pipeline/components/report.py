@@ -14,10 +14,9 @@ from tfx_pipeline.artifacts import (
     HtmlReport,
     IngestReport,
     ParentPointer,
-    read_ancestors,
 )
 from tfx_pipeline.config import Config
-from tfx_pipeline.daily.ancestors import on_day
+from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.report import component_times, read_outcome, write_page
 
 
@@ -32,7 +31,6 @@ def Report(  # noqa: N802 - components are named like TFX's own
     report: OutputArtifact[HtmlReport],
     config: Parameter[str],
     metadata_path: Parameter[str],
-    code: Parameter[str],
     day: Parameter[str] = "",
     parent: InputArtifact[ParentPointer] = None,
 ) -> None:
@@ -49,12 +47,10 @@ def Report(  # noqa: N802 - components are named like TFX's own
       config: The run's config, as JSON.
       metadata_path: SQLite file of ML Metadata, which knows how long components took. Where the
         runner keeps it elsewhere, the page says that their times are not to be had.
-      code: Part of the cache key.
       day: The day that the run is of, YYYY-MM-DD; empty for the config's own days.
       parent: What the day goes on from. Drift is then held against the days that the transform
         graph was fitted on.
     """
-    del code
     outcome = read_outcome(
         on_day(Config.model_validate_json(config), day),
         ingest_report=ingest_report.uri,

@@ -37,7 +37,7 @@ class TrainerSpec(component_spec.ComponentSpec):
 
 
 class TrainerExecutor(tfx.components.Trainer.EXECUTOR_SPEC.executor_class):
-    """TFX's, which tells `run_fn` in `custom_config` where the further inputs lie."""
+    """TFX's, which tells `run_fn` in `custom_config` of the further inputs and parameters."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -55,6 +55,7 @@ class TrainerExecutor(tfx.components.Trainer.EXECUTOR_SPEC.executor_class):
         more = {name: input_dict[name][0].uri for name in _MORE if input_dict.get(name)}
         custom = {**json.loads(exec_properties["custom_config"]), **more}
         custom["day"] = exec_properties.get("day") or ""
+        custom["code"] = exec_properties["code"]
         super().Do(
             input_dict, output_dict, {**exec_properties, "custom_config": json.dumps(custom)}
         )

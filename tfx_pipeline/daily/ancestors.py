@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from tfx_pipeline.artifacts import ParentPointer, read_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.config.data import DayRange
 from tfx_pipeline.daily.record import DayRecord
@@ -74,6 +75,11 @@ def find_ancestors(
     return Ancestors(
         parent=parent, state=records.get(before), baseline=blessed[-1] if blessed else None
     )
+
+
+def read_ancestors(uri: str) -> Ancestors:
+    """What the run of a day goes on from, by its ParentPointer."""
+    return Ancestors.model_validate(read_json(uri, ParentPointer.FILE))
 
 
 def on_day(config: Config, day: str, ancestors: Ancestors | None = None) -> Config:

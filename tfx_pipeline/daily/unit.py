@@ -14,6 +14,7 @@ from tfx_pipeline.config import Config
 from tfx_pipeline.daily.ancestors import Ancestors, find_ancestors, on_day
 from tfx_pipeline.daily.record import day_folder, read_records
 from tfx_pipeline.inputs import fingerprint_inputs
+from tfx_pipeline.pipeline import PROGRAM
 from tfx_pipeline.summary import SUMMARY
 from transforms.problems import InputError, Problem
 
@@ -62,7 +63,6 @@ class Unit:
     @property
     def key(self) -> str:
         """Names the run by all that its result depends on."""
-        code = code_version("transforms", "keras_models", "serving", "tfx_pipeline")
         parts = [
             str(self.day),
             # On what it runs changes no result.
@@ -70,7 +70,7 @@ class Unit:
                 exclude={"beam": True, "kubeflow": True, "data": {"train", "valid", "eval"}}
             ),
             self.inputs,
-            code,
+            code_version(*PROGRAM),
             self.ancestors.key,
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

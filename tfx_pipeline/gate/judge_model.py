@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfx_pipeline.artifacts import GateVerdict
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import LOSS_KINDS, Cell, read_cells
 from tfx_pipeline.gate.bootstrap import UserBootstrap
 from tfx_pipeline.gate.measure import Measured, curves, describe, measure, set_ceilings
 from tfx_pipeline.gate.pushed import PushedVersion, score_pushed
 from tfx_pipeline.gate.same_evaluation import check_same_evaluation
-from tfx_pipeline.gate.verdict import VERDICT_FORMAT, judge
+from tfx_pipeline.gate.verdict import judge
 from tfx_pipeline.inputs import request_columns
 from tfx_pipeline.model_check.problem import failures as failures_of_check
 from tfx_pipeline.scoring import EvaluationRows, read_rows, score
@@ -71,7 +72,7 @@ def judge_model(
     failures, not_judged = judge(cells, measured, config.gate, version)
     failures = failures_of_check(model_check) + last.failures + failures
     verdict = {
-        "format": VERDICT_FORMAT,
+        "format": GateVerdict.FORMAT,
         "blessed": not failures,
         "confidence": config.gate.confidence,
         "baseline_version": version,

@@ -10,10 +10,7 @@ from tfx_pipeline.config import GateConfig, Thresholds
 from tfx_pipeline.evaluation import LOSS_KINDS, NOT_FINITE, POOL, Cell
 from tfx_pipeline.gate.judge import Criterion, Decision, criteria, decide
 from tfx_pipeline.gate.measure import Measured
-from tfx_pipeline.gate.metric_names import METRIC_NAMES as METRIC_NAMES
-
-VERDICT_FORMAT = 2
-"""Of `verdict.json`; those without a `format` are older."""
+from tfx_pipeline.gate.metric_names import METRIC_NAMES
 
 
 def judge(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 
 from tfx_pipeline.evaluation import POOL
-from tfx_pipeline.gate.verdict import METRIC_NAMES
+from tfx_pipeline.gate.metric_names import METRIC_NAMES
 from tfx_pipeline.plots.gain import Gain, gain, quality
 from tfx_pipeline.plots.marks import Mark
 from tfx_pipeline.plots.svg import INK, Plot, number_axis, plot

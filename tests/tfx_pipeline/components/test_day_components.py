@@ -14,7 +14,7 @@ from tfx_pipeline import artifacts
 from tfx_pipeline.components.parent import Parent
 from tfx_pipeline.components.record_day import RecordDay
 from tfx_pipeline.config import load_config
-from tfx_pipeline.daily.ancestors import Ancestors
+from tfx_pipeline.daily.ancestors import Ancestors, read_ancestors
 from tfx_pipeline.daily.record import read_records
 from transforms.problems import InputError
 
@@ -33,7 +33,7 @@ def test_a_day_without_a_parent_asks_for_a_lineage(tmp_path: Path) -> None:
     assert "no earlier day under" in problem.found and "--full" in problem.remedy
     assert list((tmp_path / "parent").iterdir()) == []
     Parent.test_call(**given, config=config.with_full(True).model_dump_json(), known="")
-    assert artifacts.read_ancestors(parent.uri).parent is None
+    assert read_ancestors(parent.uri).parent is None
 
 
 @pytest.mark.parametrize("copies", [0, 1])

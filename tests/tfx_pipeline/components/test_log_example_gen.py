@@ -99,7 +99,6 @@ def run(settings: Config, out, keep=("data", "features", "scenario", "tasks")):
         feature_state=state,
         config=settings.model_dump_json(include=set(keep)),
         inputs=fingerprint_inputs(settings),
-        code="1",
         rejected_dir=str(out / "rejected"),
         days_dir=str(out / "days"),
         beam_pipeline=beam.Pipeline(options=PipelineOptions([_RUNNER])),
@@ -208,7 +207,6 @@ def test_in_a_pipeline_a_changed_byte_is_noticed(logs, tmp_path):
         generator = LogExampleGen(
             config=settings.model_dump_json(include={"data", "features", "scenario", "tasks"}),
             inputs=fingerprint_inputs(settings),
-            code="1",
             rejected_dir=str(tmp_path / "rejected"),
             days_dir=str(tmp_path / "days"),
         )

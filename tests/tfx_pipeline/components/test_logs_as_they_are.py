@@ -97,7 +97,6 @@ def run(raw, out, days):
         feature_state=state,
         config=config.model_dump_json(include={"data", "features", "scenario", "tasks"}),
         inputs="",
-        code="",
         rejected_dir=str(out / "rejected"),
         days_dir=str(days),
         beam_pipeline=beam.Pipeline(options=PipelineOptions(LOCAL)),

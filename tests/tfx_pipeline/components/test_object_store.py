@@ -94,7 +94,6 @@ def _run(config, out):
         **artifacts,
         config=config.model_dump_json(include={"data", "features", "scenario", "tasks"}),
         inputs="",
-        code="",
         rejected_dir=str(out / "rejected"),
         days_dir=str(out / "days"),
         beam_pipeline=beam.Pipeline(options=PipelineOptions(LOCAL)),
