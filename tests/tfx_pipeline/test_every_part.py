@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from serving.delta import read_version
 from serving.warmup import WARMUP_REQUESTS
 from tfx_pipeline.simulate import simulate
 
+from ..command_line import equipoise
+from .simulated_job import CONFIG
+
 pytestmark = pytest.mark.e2e
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
-EQUIPOISE = Path(sys.executable).with_name("equipoise")
 CHANGES = """
 name: everything
 data:
@@ -64,10 +63,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(folder / "logs", days=7, rows_per_day=2_000)
     changes = {"extends": str(CONFIG), **yaml.safe_load(CHANGES)}
     (folder / "job.yaml").write_text(yaml.safe_dump(changes, sort_keys=False))
-    command = [EQUIPOISE, "run", folder / "job.yaml", "--workdir", folder / "work"]
-    done = subprocess.run(
-        [*command, "--set", f"data.path={folder / 'logs'}"], capture_output=True, text=True
-    )
+    arguments = ("--workdir", folder / "work", "--set", f"data.path={folder / 'logs'}")
+    done = equipoise("run", folder / "job.yaml", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "work"
 
@@ -120,8 +117,7 @@ def test_rows_of_a_request_reach_the_trainer_side_by_side(workdir: Path) -> None
 
 
 def test_weights_of_the_fused_score_are_searched(workdir: Path) -> None:
-    command = [EQUIPOISE, "fuse", workdir, "--objective", "gauc(click) + 0.5 * auc(like)"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = equipoise("fuse", workdir, "--objective", "gauc(click) + 0.5 * auc(like)")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout[done.stdout.index("model:") :]
     weights = yaml.safe_load(lines)["model"]["fusion"]["weights"]
@@ -138,7 +134,7 @@ def test_what_is_pushed_can_be_synced_by_deltas(workdir: Path, tmp_path: Path) -
         ["export", base, base / str(number), "--out", tmp_path],
         ["apply", base, tmp_path / f"{number}-001.delta"],
     ):
-        done = subprocess.run([EQUIPOISE, "delta", *command], capture_output=True, text=True)
+        done = equipoise("delta", *command)
         assert done.returncode == 0, done.stdout + done.stderr
     whole, made = (read_version(base / str(n)) for n in versions.numbers(base))
     for path, table in whole.tables.items():

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,13 +72,21 @@ def run_task(arguments: Sequence[str]) -> int:
         for made in told["outputs"].get("artifacts", {}).values():
             for artifact in made["artifacts"]:
                 os.makedirs(artifact["uri"], exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", ENTRY_POINT, *arguments[:at], json.dumps(told), *arguments[at + 1 :]]
-    )
+    status = _run_entry_point([*arguments[:at], json.dumps(told), *arguments[at + 1 :]])
     report = Path(told["outputs"]["outputFile"])
-    if done.returncode == 0 and not elsewhere:
+    if status == 0 and not elsewhere:
         report.write_text(json.dumps(_renamed(json.loads(report.read_text()), store_uri)))
-    return done.returncode
+    return status
+
+
+def _run_entry_point(arguments: Sequence[str]) -> int:
+    """TFX's entry point, as `python -m` runs it; its exit status."""
+    sys.argv = [ENTRY_POINT, *arguments]
+    try:
+        runpy.run_module(ENTRY_POINT, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def _root() -> str:

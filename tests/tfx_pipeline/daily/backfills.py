@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,46 +13,49 @@ import numpy as np
 
 from tfx_pipeline.daily.record import DayRecord, read_records
 
-CONFIG = Path(__file__).resolve().parents[3] / "configs" / "simulated.yaml"
-EQUIPOISE = Path(sys.executable).with_name("equipoise")
+from ...command_line import EQUIPOISE, Command, equipoise
+from .. import simulated_job
+
 WINDOW = 3
 NOISE = 0.005
-SMALL = [
-    *("training.epochs=2", "training.batch_size=256", "gate.auc_floor=0.4"),
-    f"daily.window={WINDOW}",
-    "features.statistics=[{by: [item_id], of: [click]}, {by: [user_id, tab], of: [like]}]",
-]
-
-
-def command(name: str, logs: Path, workdir: Path, *arguments: str, sets: Sequence[str] = ()) -> Any:
-    settings = [f"data.path={logs}", *SMALL, *sets]
-    flags = [part for setting in settings for part in ("--set", setting)]
-    return [str(EQUIPOISE), name, str(CONFIG), "--workdir", str(workdir), *flags, *arguments]
-
-
-def run(*arguments: Any, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments, **more), capture_output=True, text=True, timeout=1800)
+SMALL = [*simulated_job.SMALL, f"daily.window={WINDOW}"]
 
 
 def days(first: int, last: int) -> list[str]:
     return ["--from", f"2024-01-{first:02d}", "--to", f"2024-01-{last:02d}"]
 
 
+DAYS = days(1, 5)
+RUNS = ["2024-01-03", "2024-01-04", "2024-01-05"]
+"""Of a backfill of these days: the first three are one run."""
+
+
+def command(
+    name: str, logs: Path, workdir: Path, *arguments: str, sets: Sequence[str] = ()
+) -> list[str]:
+    overrides = (f"daily.window={WINDOW}", *sets)
+    return [name, *simulated_job.arguments(logs, workdir, *overrides), *arguments]
+
+
+def run(*arguments: Any, **more: Any) -> subprocess.CompletedProcess[str]:
+    return equipoise(*command(*arguments, **more), timeout=1800)
+
+
+def run_script(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    """The same by the installed script."""
+    return subprocess.run(
+        [EQUIPOISE, *command(*arguments)], capture_output=True, text=True, timeout=1800
+    )
+
+
 def run_and_kill(seconds: float, *arguments: Any) -> bool:
     """Kills a command and all that it started after some time; whether it was still running."""
-    process = subprocess.Popen(
-        command(*arguments),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = Command(*command(*arguments))
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.running:
         time.sleep(0.05)
-    running = process.poll() is None
-    if running:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    running = process.running
+    process.kill()
     return running
 
 

@@ -41,10 +41,13 @@ def test_thirty_days_unattended(tmp_path: Path) -> None:
     simulate(logs, days=31, rows_per_day=2_000)
     capacity = _distinct_keys(logs) // 5
     process = subprocess.Popen(
-        backfills.command(
-            *("backfill", logs, workdir, *backfills.days(1, 30)),
-            sets=[f"model.embedding.capacity={capacity}"],
-        ),
+        [
+            backfills.EQUIPOISE,
+            *backfills.command(
+                *("backfill", logs, workdir, *backfills.days(1, 30)),
+                sets=[f"model.embedding.capacity={capacity}"],
+            ),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,

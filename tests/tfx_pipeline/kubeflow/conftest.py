@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[3]
 CONFIG = _ROOT / "configs" / "simulated.yaml"
 
-Compile = Callable[..., "subprocess.CompletedProcess[str]"]
+CompileJobs = Callable[..., list[dict[str, Any]]]
+
+
+def compile_arguments(
+    out: Path, settings: Sequence[str], *flags: str, config: Path = CONFIG
+) -> list[str]:
+    """Those of `equipoise compile`, of the simulated job if of no other."""
+    sets = [part for setting in settings for part in ("--set", setting)]
+    return [str(config), str(out), "--to", "kubeflow", *sets, *flags]
 
 
 @pytest.fixture(scope="session")
@@ -25,18 +35,22 @@ def kubeflow_bin() -> Path:
 
 
 @pytest.fixture(scope="session")
-def compile_job(kubeflow_bin: Path) -> Compile:
-    """Runs `equipoise compile` on the simulated job, as a user does."""
+def compile_jobs(kubeflow_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> CompileJobs:
+    """Runs `equipoise compile` with each list of arguments, see `compile_jobs.py`."""
 
-    def compile_job(
-        out: Path, settings: Sequence[str], *flags: str, config: Path = CONFIG
-    ) -> subprocess.CompletedProcess[str]:
-        sets = [part for setting in settings for part in ("--set", setting)]
-        return subprocess.run(
-            [kubeflow_bin / "equipoise", "compile", config, out, "--to", "kubeflow", *sets, *flags],
+    def compile_jobs(*arguments: list[str]) -> list[dict[str, Any]]:
+        folder = tmp_path_factory.mktemp("compile_jobs")
+        given, results = folder / "arguments.json", folder / "results.json"
+        given.write_text(json.dumps(arguments))
+        script = Path(__file__).with_name("compile_jobs.py")
+        done = subprocess.run(
+            [kubeflow_bin / "python", script, given, results],
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
             capture_output=True,
             text=True,
             timeout=300,
         )
+        assert done.returncode == 0, done.stderr
+        return json.loads(results.read_text())
 
-    return compile_job
+    return compile_jobs

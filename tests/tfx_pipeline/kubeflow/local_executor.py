@@ -1,35 +1,44 @@
 """A local executor of a compiled spec: it stands in for Kubeflow, and is no Kubeflow run.
 
-    python local_executor.py --store DIR --scratch DIR --report FILE --run ID SPEC NAME=VALUE ...
+    python local_executor.py RUNS
 
-runs the command of every task as a process of its own, one after the other, in the order that the
-spec's dependencies ask for. Around each it does what Kubeflow's driver and launcher do (read from
-their sources, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go): it fills in the
-ExecutorInput, copies the artifacts that the task reads from the object store, here a folder, to its
-local paths, runs the command, and takes up to the store and into the metadata what it reported. As
-there, an input comes as the metadata store knows it, by a number, without its type and with
-properties that Kubeflow added; outputs have no names; and the launcher has begun a file for the
-task's log, which is one more output. A task starts with nothing else on disk, and stores know no
-empty folders. It needs the environment of `make kubeflow`.
+runs every task in a process of its own, one after the other, in the order that the spec's
+dependencies ask for. One of them is started by the command line of its container; the others begin
+where that has imported TFX, in a fork of this process: the arguments are the same. Around each it
+does what Kubeflow's driver and launcher do (read from their sources, backend/src/v2/driver and
+backend/src/v2/component/launcher_v2.go): it fills in the ExecutorInput, copies the artifacts that
+the task reads from the object store, here a folder, to its local paths, runs it, and takes up to
+the store and into the metadata what it reported. As there, an input comes as the metadata store
+knows it, by a number, without its type and with properties that Kubeflow added; outputs have no
+names; and the launcher has begun a file for the task's log, which is one more output. A task starts
+with nothing else on disk, and stores know no empty folders.
+
+RUNS is a JSON file: `store` and `scratch`, folders, and `runs`, each with its `spec`, `id`,
+`parameters`, the task to start `literally`, and the file to `report` to. It needs the environment
+of `make kubeflow`.
 """
 
 from __future__ import annotations
 
-import argparse
 import graphlib
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compiled import Compiled, read
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+
+from tfx_pipeline.runners.kubeflow import COMMAND
+from tfx_pipeline.runners.kubeflow_task import ENTRY_POINT, run_task
 
 _LOGS = "executor-logs"
 
@@ -43,6 +52,7 @@ class LocalExecutor:
       scratch: Folder for what a task has on disk; emptied after each.
       parameters: Values of the runtime parameters.
       run: Id of the run.
+      literally: The task that is started by its container's command line.
     """
 
     def __init__(
@@ -52,12 +62,14 @@ class LocalExecutor:
         scratch: Path,
         parameters: Mapping[str, str],
         run: str,
+        literally: str,
     ):
         self._compiled = compiled
         self._store = store
         self._scratch = scratch
         self._parameters = {**self._defaults(), **parameters}
         self._run = run
+        self._literally = literally
         self._outputs: dict[str, dict[str, Any]] = {}
         self._read = 0
 
@@ -87,12 +99,16 @@ class LocalExecutor:
         text = json_format.MessageToJson(
             json_format.ParseDict(given, pipeline_spec_pb2.ExecutorInput())
         )
-        command = [*container["command"], *(a.replace("{{$}}", text) for a in container["args"])]
+        args = [a.replace("{{$}}", text) for a in container["args"]]
         here = self._scratch / "work"
         here.mkdir(parents=True)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "ARTIFACT_LOCAL_PATH": str(self._scratch)}
-        subprocess.run(command, check=True, cwd=here, env=environment)
+        if name == self._literally:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            environment = {**os.environ, "PATH": path, "ARTIFACT_LOCAL_PATH": str(self._scratch)}
+            subprocess.run([*container["command"], *args], check=True, cwd=here, env=environment)
+        else:
+            assert container["command"] == COMMAND, name
+            self._run_forked(args, here)
         report = pipeline_spec_pb2.ExecutorOutput()
         json_format.Parse(Path(given["outputs"]["outputFile"]).read_text(), report)
         reported = json_format.MessageToDict(report).get("artifacts", {})
@@ -104,6 +120,23 @@ class LocalExecutor:
             self._copy(artifact["uri"], download=False)
         shutil.rmtree(self._scratch)
         return {key: made["artifacts"][0] for key, made in outputs.items() if key != _LOGS}
+
+    def _run_forked(self, args: Sequence[str], here: Path) -> None:
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+            assert status == 0, f"status {status} of {args}"
+            return
+        status = 1
+        try:
+            os.chdir(here)
+            os.environ["ARTIFACT_LOCAL_PATH"] = str(self._scratch)
+            status = run_task(args)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
 
     def _executor_input(
         self, name: str, task: Mapping[str, Any], component: Mapping[str, Any]
@@ -173,16 +206,19 @@ class LocalExecutor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("spec", type=Path)
-    for name in ("--store", "--scratch", "--report"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--run", required=True)
-    parser.add_argument("parameters", nargs="*")
-    given = parser.parse_args()
-    parameters = dict(p.split("=", 1) for p in given.parameters)
-    executor = LocalExecutor(read(given.spec), given.store, given.scratch, parameters, given.run)
-    given.report.write_text(json.dumps(executor.run()))
+    given = json.loads(Path(sys.argv[1]).read_text())
+    for name in (ENTRY_POINT, "tfx_pipeline.pipeline", "tfx_pipeline.run_fn"):
+        importlib.import_module(name)
+    for run in given["runs"]:
+        executor = LocalExecutor(
+            read(Path(run["spec"])),
+            Path(given["store"]),
+            Path(given["scratch"]),
+            run["parameters"],
+            run["id"],
+            run["literally"],
+        )
+        Path(run["report"]).write_text(json.dumps(executor.run()))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ import pytest
 import yaml
 from google.protobuf import json_format, message
 from tfx import v1 as tfx
+from typer.testing import CliRunner
 
+from tfx_pipeline.cli import app
 from tfx_pipeline.config import Config, load_config
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.runners.beam_options import pipeline_args
 from tfx_pipeline.runners.kubeflow import COMMAND, kubeflow_problems
 
-from .conftest import CONFIG, Compile
+from .conftest import CONFIG, CompileJobs, compile_arguments
 
 ROOT = CONFIG.parents[1]
 SECTION = """
@@ -54,23 +56,37 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compiled(
-    job: Path, compile_job: Compile, kubeflow_bin: Path, tmp_path_factory: pytest.TempPathFactory
+    job: Path,
+    compile_jobs: CompileJobs,
+    kubeflow_bin: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     """What Kubeflow's protos read from each form of the file, and the files."""
     folder = tmp_path_factory.mktemp("compiled")
-    found: dict[str, Any] = {"folder": folder}
-    for name, flags in (("daily.yaml", []), ("daily.json", []), ("full.yaml", ["--full"])):
-        done = compile_job(folder / name, [LOGS], *flags, config=job)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == "" and "parameters day, data_path" in done.stdout
-        reader = Path(__file__).with_name("compiled.py")
-        said = subprocess.run(
-            [kubeflow_bin / "python", reader, folder / name], capture_output=True, text=True
-        )
-        assert said.returncode == 0, said.stderr
-        found[name] = json.loads(said.stdout)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(set(found) - {"folder"})
-    return found
+    files = {"daily.yaml": [], "daily.json": [], "full.yaml": ["--full"]}
+    arguments = {
+        name: compile_arguments(folder / name, [LOGS], *flags, config=job)
+        for name, flags in files.items()
+    }
+    for name, done in zip(files, compile_jobs(*arguments.values()), strict=True):
+        assert done["returncode"] == 0, done
+        assert done["stderr"] == "" and "parameters day, data_path" in done["stdout"]
+        arguments[name] = done["compiled"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
+    return {"folder": folder, **arguments}
+
+
+@pytest.mark.e2e
+def test_the_installed_script_writes_the_same(
+    compiled: dict[str, Any], job: Path, kubeflow_bin: Path, tmp_path: Path
+) -> None:
+    arguments = compile_arguments(tmp_path / "daily.yaml", [LOGS], config=job)
+    done = subprocess.run(
+        [kubeflow_bin / "equipoise", "compile", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
+    same = (compiled["folder"] / "daily.yaml").read_text()
+    assert (tmp_path / "daily.yaml").read_text() == same
 
 
 def local_nodes(job: Path, full: bool) -> dict[str, Any]:
@@ -321,13 +337,9 @@ def _problems(config: Config, out: Path) -> dict[str, str]:
 
 
 def test_an_environment_without_kfp_is_named(job: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("equipoise"), "compile", job, tmp_path / "daily.yaml",
-         "--to", "kubeflow", "--set", LOGS],
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert done.returncode == 2 and list(tmp_path.iterdir()) == []
+    arguments = compile_arguments(tmp_path / "daily.yaml", [LOGS], config=job)
+    done = CliRunner().invoke(app, ["compile", *arguments])
+    assert done.exit_code == 2 and list(tmp_path.iterdir()) == []
     text = " ".join(done.stderr.split())
     assert "no package kfp in this environment" in text
     assert "make kubeflow; then .venv-kubeflow/bin/equipoise compile" in text

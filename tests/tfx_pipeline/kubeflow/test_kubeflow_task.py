@@ -56,7 +56,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a task whose entry point writes down what it is told and reports its outputs."""
     (tmp_path / "stand_in_entry_point.py").write_text(_ENTRY_POINT)
     monkeypatch.setattr(kubeflow_task, "ENTRY_POINT", "stand_in_entry_point")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.chdir(tmp_path)
 
     def run(given: dict[str, Any], *more: str) -> int:

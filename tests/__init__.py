@@ -1,0 +1,1 @@
+"""A package, as one of the dependencies installs another of this name."""
