@@ -3,10 +3,13 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes that share the tests; each takes up to 3 GB.
+WORKERS := 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --durations=40
 KUBEFLOW := $(VENV)-kubeflow/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env kubeflow demo test test-fast test-slow lint bench docs lock clean
+.PHONY: help env kubeflow demo test test-fast test-order test-slow lint bench docs lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +31,19 @@ demo: $(READY)  ## Draw a week of logs and run the whole job on it
 	@$(BIN)/equipoise run configs/simulated.yaml
 
 test: lint $(KUBEFLOW)  ## Linters, then the fast and the end-to-end tests
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-fast: $(READY) $(KUBEFLOW)  ## The fast tests alone
-	$(BIN)/pytest -m "not slow and not e2e"
+	$(PYTEST) -m "not slow and not e2e"
+
+test-order: $(READY) $(KUBEFLOW)  ## The fast tests in three random orders, then each file alone
+	for seed in 1 2 3; do \
+	  $(PYTEST) -q -m "not slow and not e2e" -p randomly --randomly-seed=$$seed || exit; \
+	done
+	@# Status 5: it has no fast test.
+	for file in $$(git ls-files 'tests/*test_*.py'); do \
+	  $(BIN)/pytest -q -m "not slow and not e2e" $$file || [ $$? = 5 ] || exit; \
+	done
 
 test-slow: $(READY)  ## The tests that take minutes
 	$(BIN)/pytest -m slow
