@@ -39,7 +39,9 @@ def test_two_workers_train_what_one_device_trains(
     assert "trained" in done.stdout
 
     spread, alone = json.loads((tmp_path / "summary.json").read_text()), finished_run.summary
-    assert spread["pushed_version"] and spread["data"] == alone["data"]
+    assert spread["pushed_version"]
+    counts = [{n: v for n, v in s["data"].items() if n != "files"} for s in (spread, alone)]
+    assert counts[0] == counts[1]
     for mine, theirs in zip(spread["metrics"], alone["metrics"], strict=True):
         if mine["scenario"] == "*":
             # Other rows meet in a batch: each worker shuffles its own share.
