@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --durations=40
 KUBEFLOW := $(VENV)-kubeflow/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env kubeflow demo test test-fast test-order test-slow lint bench docs lock clean
+.PHONY: help env kubeflow demo test test-fast test-order test-slow coverage mutants lint bench docs lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,17 @@ test-order: $(READY) $(KUBEFLOW)  ## The fast tests in three random orders, then
 test-slow: $(READY)  ## The tests that take minutes
 	$(BIN)/pytest -m slow
 
+coverage: $(READY) $(KUBEFLOW)  ## What of the four packages the tests of `make test` run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/coverage combine -q
+	@for package in keras_models serving tfx_pipeline transforms; do \
+	  echo "$$package $$($(BIN)/coverage report --format=total --precision=2 --include="$$package/*")%"; \
+	done
+
+mutants: $(READY)  ## Which of 60 breaks of the code the fast tests notice; after `make coverage`
+	$(BIN)/python tests/mutations.py --coverage .coverage
+
 lint: $(READY)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -71,6 +82,6 @@ lock: $(READY)  ## Resolve requirements/*.in again into the locks
 	  requirements/kubeflow.in -o requirements/kubeflow.txt
 
 clean:  ## Remove .venv, built packages and the tools' caches; runs/ stays
-	rm -rf $(VENV) $(VENV)-kubeflow $(VENV)-uv build dist *.egg-info .hypothesis .import_linter_cache \
+	rm -rf $(VENV) $(VENV)-kubeflow $(VENV)-uv build dist *.egg-info .coverage* .hypothesis .import_linter_cache \
 	  .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

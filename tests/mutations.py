@@ -1,12 +1,13 @@
 """Breaks the code on purpose, and says which breaks the fast tests notice.
 
-    coverage run --rcfile=tests/coveragerc -m pytest -m "not slow and not e2e"; coverage combine
+    make coverage
     python tests/mutations.py --coverage .coverage --seed 1 --count 60
 
-Each mutant is one expression or statement of the four packages that is another, drawn at random with
-as many of each package. It counts as caught if one of the fast tests fails that run its line, or, where
-fixtures or other processes run it, one of the module's own. Tests run in a copy of the checkout,
-forked from a process that has imported the platform.
+Each mutant is one expression or statement of the four packages that is another, drawn at random,
+as many of each package. It counts as caught if one of the fast tests that run its line fails, or,
+where fixtures or other processes run it, one of the module's own. Tests run in a copy of the
+checkout, forked from a process that has imported the platform. First all of them run on the copy
+as it is: there they have to pass.
 """
 
 from __future__ import annotations
@@ -168,7 +169,17 @@ def _test_id(context: str, root: Path) -> str:
     raise ValueError(f"no test module for {context}")
 
 
-def caught(ids: list[str], root: Path) -> str:
+def copy_of(root: Path, folder: Path) -> None:
+    """Copies what git knows of a checkout."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+    )
+    for file in filter(None, listed.stdout.split("\0")):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / file, folder / file)
+
+
+def caught(ids: list[str], root: Path, seconds: float = _SECONDS) -> str:
     """`failed`, `survived`, or `too slow`, of tests in a fork of this process."""
     if not (child := os.fork()):
         os.setsid()
@@ -182,7 +193,7 @@ def caught(ids: list[str], root: Path) -> str:
 
         chosen = ["-m", "not slow and not e2e", "-x", "-q", "-p", "no:cacheprovider"]
         os._exit(int(pytest.main([*chosen, *ids])))
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -214,25 +225,25 @@ def main() -> None:
         importlib.import_module(name)
     # An editable install finds the packages of the checkout before those of the copy.
     sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in f"{f} {type(f)}".lower()]
+    ids = {mutant: tests_of(mutant, data, given.root) for mutant in sample}
     total = 0
     with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "as_it_is")
+        copy_of(given.root, tree)
+        every = sorted({one for of_mutant in ids.values() for one in of_mutant})
+        if (found := caught(every, tree, 3600)) != "survived":
+            sys.exit(f"the {len(every)} tests {found} on the code as it is")
         for i, mutant in enumerate(sample, 1):
             tree = Path(folder, str(i))
-            listed = subprocess.run(
-                ["git", "ls-files", "-z"], cwd=given.root, capture_output=True, text=True, check=True
-            )
-            for file in filter(None, listed.stdout.split("\0")):
-                (tree / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(given.root / file, tree / file)
+            copy_of(given.root, tree)
             (tree / mutant.file).write_text(mutant.text)
             started = time.monotonic()
-            ids = tests_of(mutant, data, given.root)
-            found = caught(ids, tree)
+            found = caught(ids[mutant], tree)
             total += found != "survived"
             shutil.rmtree(tree)
             record = {
                 **{"file": mutant.file, "line": mutant.line, "before": mutant.before},
-                **{"after": mutant.after, "tests": len(ids), "found": found},
+                **{"after": mutant.after, "tests": len(ids[mutant]), "found": found},
                 "seconds": round(time.monotonic() - started),
             }
             print(json.dumps(record), flush=True)

@@ -87,33 +87,6 @@ def test_weight_count(rank: int | None, structure: str) -> None:
     assert _made(rank, structure).count_params() == cross + IN * 8 + 8 + 8 * 5 + 5
 
 
-@every_form
-def test_every_weight_gets_a_gradient(rank: int | None, structure: str) -> None:
-    checks.every_weight_gets_a_gradient(_make(rank, structure), IN, M)
-
-
-@pytest.mark.parametrize("rank", [None, R])
-def test_cross_layers_start_different(rank: int | None) -> None:
-    checks.matrices_start_different(_make(rank, "stacked"), IN)
-
-
-@every_form
-def test_an_example_does_not_depend_on_the_rest_of_the_batch(
-    rank: int | None, structure: str
-) -> None:
-    checks.an_example_stands_alone(_made(rank, structure), INPUTS, SCENARIO)
-
-
-@every_form
-def test_compiles(rank: int | None, structure: str) -> None:
-    checks.compiles(_made(rank, structure), INPUTS, SCENARIO)
-
-
-@every_form
-def test_runs_in_bfloat16(rank: int | None, structure: str) -> None:
-    checks.runs_in_bfloat16(lambda: _make(rank, structure), INPUTS, SCENARIO)
-
-
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ValueError, match="`cross_layers` should be at least 1. Received: .*=0"):
         DcnV2(K, cross_layers=0)
@@ -121,7 +94,3 @@ def test_refuses_bad_arguments() -> None:
         DcnV2(K, rank=0)
     with pytest.raises(ValueError, match="`structure` should be .* Received: structure=beside"):
         DcnV2(K, structure="beside")
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(_make(R, "parallel"))

@@ -101,26 +101,6 @@ def test_tasks_have_weights_of_their_own() -> None:
         assert (np.abs(by_task).max(axis=1) > 0).tolist() == [False, True, False], weight.name
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    checks.every_weight_gets_a_gradient(_make(), IN, M)
-
-
-def test_tasks_start_different() -> None:
-    checks.matrices_start_different(_make(), IN)
-
-
-def test_an_example_does_not_depend_on_the_rest_of_the_batch() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
-def test_compiles() -> None:
-    checks.compiles(_made(), INPUTS, SCENARIO)
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_fields_that_cannot_be_multiplied() -> None:
     with pytest.raises(ValueError, match=r"same width for all .* field_dims=\[8, 8, 16\]"):
         DeepFm(K, field_dims=[8, 8, 16])
@@ -128,7 +108,3 @@ def test_refuses_fields_that_cannot_be_multiplied() -> None:
         DeepFm(K, field_dims=[8])
     with pytest.raises(ValueError, match=r"input's width 15. Received: field_dims=\[8, 8\]"):
         DeepFm(K, field_dims=[8, 8])(tf.zeros([B, 15]), tf.zeros([B], tf.int64))
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(_make())

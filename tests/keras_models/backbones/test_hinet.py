@@ -139,14 +139,6 @@ def test_an_example_changes_no_other_scenarios_private_weights() -> None:
             assert np.abs(shares).max(axis=1).min() > 0, name
 
 
-def test_matrices_start_different() -> None:
-    checks.matrices_start_different(_make(), IN)
-
-
-def test_an_example_stands_alone() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
 def test_traces_with_an_unknown_batch_size() -> None:
     backbone = _made()
     specs = [tf.TensorSpec([None, IN]), tf.TensorSpec([None], tf.int64)]
@@ -158,24 +150,8 @@ def test_traces_with_an_unknown_batch_size() -> None:
             assert made[name].shape[1:].is_fully_defined()
 
 
-def test_says_that_xla_cannot_compile_it() -> None:
-    backbone = _made()
-    assert not backbone.supports_xla
-    compiled = tf.function(lambda *args: backbone(*args).hidden, jit_compile=True, autograph=False)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="tf2xla conversion failed"):
-        compiled(tf.constant(INPUTS), tf.constant(SCENARIO))
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_what_has_no_attention_or_no_choice() -> None:
     with pytest.raises(ValueError, match="`num_scenarios` should be at least 2"):
         HiNet(K, num_scenarios=1)
     with pytest.raises(ValueError, match="`sub_experts` should be at least 2"):
         HiNet(K, num_scenarios=M, sub_experts=1)
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(_make())

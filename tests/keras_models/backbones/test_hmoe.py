@@ -173,32 +173,8 @@ def test_gradients_are_those_with_other_scenarios_scores_held() -> None:
     assert abs(slope_of_the_equations(None) - held) > 0.05 * abs(held)
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    checks.every_weight_gets_a_gradient(_make(), IN, M)
-
-
-def test_experts_gates_and_towers_start_different() -> None:
-    checks.matrices_start_different(_make(), IN)
-
-
-def test_an_example_does_not_depend_on_the_rest_of_the_batch() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
-def test_compiles() -> None:
-    checks.compiles(_made(), INPUTS, SCENARIO)
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_gates_over_one_thing() -> None:
     with pytest.raises(ValueError, match="`num_scenarios` should be at least 2. Received: .*=1"):
         Hmoe(K, num_scenarios=1)
     with pytest.raises(ValueError, match="`num_experts` should be at least 2. Received: .*=1"):
         Hmoe(K, num_scenarios=M, num_experts=1)
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(_make())

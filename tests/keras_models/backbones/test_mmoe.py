@@ -68,30 +68,6 @@ def test_gates_are_private_and_experts_are_shared() -> None:
     assert np.abs(gradients["mmoe/experts/layer_2/kernel:0"]).max(axis=(0, 2)).min() > 0
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    checks.every_weight_gets_a_gradient(_make(), IN, M)
-
-
-def test_experts_and_gates_start_different() -> None:
-    checks.matrices_start_different(_make(), IN)
-
-
-def test_an_example_does_not_depend_on_the_rest_of_the_batch() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
-def test_compiles() -> None:
-    checks.compiles(_made(), INPUTS, SCENARIO)
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_a_gate_over_one_expert() -> None:
     with pytest.raises(ValueError, match="`num_experts` should be at least 2. Received: .*=1"):
         Mmoe(K, num_experts=1)
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(Mmoe(K, num_experts=E, expert_units=UNITS, name="gated"))

@@ -57,26 +57,6 @@ def test_every_task_teaches_the_bottom() -> None:
         np.testing.assert_allclose(tape.gradient(loss, weight), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    checks.every_weight_gets_a_gradient(_make(), IN, M)
-
-
-def test_an_example_does_not_depend_on_the_rest_of_the_batch() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
-def test_compiles() -> None:
-    checks.compiles(_made(), INPUTS, SCENARIO)
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_no_layers() -> None:
     with pytest.raises(ValueError, match="`units` should name at least one width"):
         SharedBottom(K, units=[])
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(SharedBottom(K, units=[4], name="bottom"))

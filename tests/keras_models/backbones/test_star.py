@@ -143,10 +143,6 @@ def test_matrices_start_different_and_scenarios_equal() -> None:
             assert np.ptp(weight) == 0, name
 
 
-def test_an_example_stands_alone_at_inference() -> None:
-    checks.an_example_stands_alone(_made(), INPUTS, SCENARIO)
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_traces_with_an_unknown_batch_size(training: bool) -> None:
     specs = [tf.TensorSpec([None, IN]), tf.TensorSpec([None], tf.int64)]
@@ -166,22 +162,6 @@ def test_traces_with_an_unknown_batch_size(training: bool) -> None:
             np.testing.assert_allclose(weight, other, atol=1e-6)
 
 
-def test_says_that_xla_cannot_compile_it() -> None:
-    backbone = _made()
-    assert not backbone.supports_xla
-    compiled = tf.function(lambda *args: backbone(*args).hidden, jit_compile=True, autograph=False)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="tf2xla conversion failed"):
-        compiled(tf.constant(INPUTS), tf.constant(SCENARIO))
-
-
-def test_runs_in_bfloat16() -> None:
-    checks.runs_in_bfloat16(_make, INPUTS, SCENARIO)
-
-
 def test_refuses_no_layers() -> None:
     with pytest.raises(ValueError, match=r"`units` should name at least one width. Received: "):
         Star(K, num_scenarios=M, units=[])
-
-
-def test_config_round_trip() -> None:
-    checks.round_trips(_make())
