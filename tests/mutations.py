@@ -5,9 +5,9 @@
 
 Each mutant is one expression or statement of the four packages that is another, drawn at random,
 as many of each package. It counts as caught if one of the fast tests that run its line fails, or,
-where fixtures or other processes run it, one of the module's own. Tests run in a copy of the
-checkout, forked from a process that has imported the platform. First all of them run on the copy
-as it is: there they have to pass.
+where fixtures or other processes run it, one of the module's own or of its importers'. Tests run
+in a copy of the checkout, forked from a process that has imported the platform. First all of them
+run on the copy as it is: there they have to pass.
 """
 
 from __future__ import annotations
@@ -151,12 +151,21 @@ def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[st
     ids = [_test_id(context, root) for context in named]
     if len(named) < len(contexts) or not ids:
         # Fixtures, Hypothesis and other processes have no name there.
-        ids += [
-            str(path.relative_to(root))
-            for path in sorted((root / "tests").rglob(f"test_{Path(mutant.file).stem}.py"))
-        ]
-        ids += [str(Path("tests", Path(mutant.file).parent))] if not ids else []
-    return ids
+        stems = {Path(mutant.file).stem, *_importers(mutant.file, root)}
+        modules = [p for stem in sorted(stems) for p in (root / "tests").rglob(f"test_{stem}.py")]
+        ids += [str(path.relative_to(root)) for path in modules]
+    return ids or [str(Path("tests", Path(mutant.file).parts[0]))]
+
+
+def _importers(file: str, root: Path) -> list[str]:
+    """The names of the modules that import one."""
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return [
+        path.stem if path.stem != "__init__" else path.parent.name
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if f"from {module} import" in path.read_text()
+    ]
 
 
 def _test_id(context: str, root: Path) -> str:
