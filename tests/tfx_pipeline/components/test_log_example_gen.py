@@ -387,6 +387,8 @@ def test_counts_of_the_real_slice(kuairand_dir, tmp_path):
     assert (counts["duplicates"], counts["rejected"], counts["out_of_range"]) == (5_312, 0, 0)
     assert (counts["train"], counts["valid"], counts["eval"]) == (149_732, 17_200, 26_651)
     assert counts["unmatched"] == {"user": 0, "video": 0}
+    rare = {t: n for t, n in counts["scenarios"].items() if t not in settings.scenario.names}
+    assert counts["other_scenario_rows"] == sum(rare.values()) > 0
 
     files = tf.io.gfile.glob(f"{examples.uri}/Split-valid/*")
     spec = {
