@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -271,7 +272,12 @@ class _Checkpoints:
             self._weights.write(str(self._best))
         self._last.save()
         for file in self._best_folder.iterdir():
-            if file.stem != self._best.name:
+            if file.stem == self._best.name:
+                continue
+            if file.is_dir():
+                # Where a save was killed, TensorFlow leaves the folder of its parts.
+                shutil.rmtree(file)
+            else:
                 file.unlink()
 
     def restore_best(self) -> None:

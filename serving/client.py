@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
@@ -52,7 +52,7 @@ class ClientTls:
     """
 
     ca: bytes | None = None
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     certificate: bytes | None = None
     server_name: str | None = None
 

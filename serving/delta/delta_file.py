@@ -65,7 +65,7 @@ def read_delta(path: str | Path) -> Delta:
       path: The file.
 
     Raises:
-      DeltaRefusedError: if it is none, or was damaged.
+      DeltaRefusedError: if it is none, was damaged, or would write outside of a version's folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,6 +76,15 @@ def read_delta(path: str | Path) -> Delta:
         raise DeltaRefusedError(path, *_fault(content), _AGAIN)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         manifest = json.loads(archive.read(_MANIFEST))
+        for name in manifest["extra"]:
+            # The checksum says that it arrived whole, not who made it.
+            if not _stays_below(name):
+                raise DeltaRefusedError(
+                    path,
+                    f"a file to be written to {name!r}",
+                    "paths under assets.extra/",
+                    "It was not made by `equipoise delta export`: find out where it comes from.",
+                )
         return Delta(
             parent=manifest["parent"],
             parent_place=Place(**manifest["parent_place"]),
@@ -96,6 +105,12 @@ def read_delta(path: str | Path) -> Delta:
         )
 
 
+def _stays_below(name: str) -> bool:
+    """Whether a path leads to below the folder that it is appended to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
 def _seal(packed: bytes) -> bytes:
     return _MAGIC + f"{_FORMAT} {hashlib.sha256(packed).hexdigest()}\n".encode()
 
@@ -112,7 +127,7 @@ def _fault(content: bytes) -> tuple[str, str]:
 
 def _members(delta: Delta) -> Iterator[tuple[str, bytes]]:
     for name in delta.extra:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if not _stays_below(name):
             raise ValueError(f"extra: found {name}; expected paths under assets.extra/")
     manifest: dict[str, Any] = {
         "parent": delta.parent,

@@ -80,7 +80,7 @@ def read_tls(path: str | Path) -> ServerTls:
       ValueError: if the file is none, or lacks what a server needs.
       OSError: if it cannot be read.
     """
-    message = _read(path, _CLASSES["SSLConfig"]())
+    message = _read(path, _CLASSES["SSLConfig"](), secret=True)
     try:
         return ServerTls(
             key=message.server_key.encode(),
@@ -92,9 +92,15 @@ def read_tls(path: str | Path) -> ServerTls:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read(path: str | Path, message: Any) -> Any:
+def _read(path: str | Path, message: Any, *, secret: bool = False) -> Any:
+    name = message.DESCRIPTOR.name
     try:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        name = message.DESCRIPTOR.name
-        raise ValueError(f"{path}: found {error}; expected a {name} in text format") from error
+        if not secret:
+            raise ValueError(f"{path}: found {error}; expected a {name} in text format") from error
+        where = ""
+        if isinstance(error, text_format.ParseError):
+            where = f" in line {error.GetLine()}, column {error.GetColumn()}"
+    # The error quotes the file, and its traceback would, too.
+    raise ValueError(f"{path}: found a mistake{where}; expected a {name} in text format")

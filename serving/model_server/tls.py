@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -22,7 +22,7 @@ class ServerTls:
         nothing.
     """
 
-    key: bytes
+    key: bytes = field(repr=False)
     certificate: bytes
     client_ca: bytes | None = None
     verify_client: bool = False

@@ -189,8 +189,12 @@ def test_goes_on_from_the_last_whole_checkpoint(tmp_path: Path, undisturbed: Run
     )
     best = tmp_path / "checkpoints" / "best"
     (best / "epoch_2.data-00000-of-00001").write_bytes(half)
+    for epoch in (1, 2):
+        (best / f"epoch_{epoch}_temp").mkdir()
+        (best / f"epoch_{epoch}_temp" / "part-00000-of-00001.index").write_bytes(half)
     model = _model()
     _assert_same(model, _fit(model, tmp_path), undisturbed)
+    assert not list(best.glob("*_temp"))
 
 
 def test_a_finished_training_is_not_repeated(undisturbed: Run) -> None:

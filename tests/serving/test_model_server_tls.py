@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,19 @@ def test_mutual_tls(base: Path, tmp_path: Path, authority: Any) -> None:
 def test_clients_are_verified_by_an_authority() -> None:
     with pytest.raises(ValueError, match="client_verify: found no custom_ca beside it"):
         ServerTls(b"-----BEGIN", b"-----BEGIN", verify_client=True)
+
+
+@pytest.mark.parametrize("spoil", ["quote", "bytes"])
+def test_no_message_holds_the_private_key(tmp_path: Path, authority: Any, spoil: str) -> None:
+    _, make = authority
+    key, certificate = make("models.test")
+    file = ssl_config(tmp_path, key, certificate)
+    text = file.read_bytes()
+    file.write_bytes(text.replace(b'"\n', b"\n", 1) if spoil == "quote" else text + b"\xff")
+    with pytest.raises(ValueError, match="expected a SSLConfig in text format") as caught:
+        read_tls(file)
+    told = "".join(traceback.format_exception(caught.value)) + repr(ServerTls(key, certificate))
+    told += repr(ClientTls(key=key))
+    for line in key.decode().splitlines()[1:-1]:
+        assert line not in told
+    assert spoil == "bytes" or "in line 1, column" in told

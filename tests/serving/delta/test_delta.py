@@ -16,6 +16,7 @@ from serving.delta import (
     DeltaRefusedError,
     SyncPolicy,
     Version,
+    delta_file,
     make_delta,
     read_delta,
     read_version,
@@ -247,6 +248,19 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         bad = dataclasses.replace(one_delta()[1], extra={"../up": b""})
         write_delta(bad, tmp_path / "bad")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../up", "/abs/path", "a/../../up", "", "."])
+def test_a_delta_that_writes_elsewhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Also where its checksum is right."""
+    spoilt = dataclasses.replace(one_delta()[1], extra={name: b""})
+    with monkeypatch.context() as careless:
+        careless.setattr(delta_file, "_stays_below", lambda name: True)
+        write_delta(spoilt, tmp_path / "d")
+    with pytest.raises(DeltaRefusedError, match="expected paths under assets.extra/"):
+        read_delta(tmp_path / "d")
 
 
 def test_order_and_parent() -> None:
