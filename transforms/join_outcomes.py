@@ -17,20 +17,16 @@ import pyarrow as pa
 from transforms.cells import show_rows
 from transforms.dedupe import key_hashes
 from transforms.enrich import number_column, text_column
-from transforms.log_rows import known_column, label_column, read_label
+from transforms.log_rows import changes_column, known_column, label_column, read_label
 from transforms.log_schema import LogSchema
 from transforms.outcome_rows import value_column
-from transforms.outcomes import LATE, UNMATCHED, Outcomes, attribute, combine
+from transforms.outcomes import LATE, UNMATCHED, Outcomes, attribute, combine, in_turn
 from transforms.row_reader import LogFile, Rejections
 from transforms.storage import from_ipc, to_ipc
 from transforms.tally import Tally
+from transforms.task_labels import Label
 
 _Parts = Iterable[tuple[int, bytes]]
-
-
-def known_value_column(name: str) -> str:
-    """Name, among what is sent back, of a column as it was known when the row's day was over."""
-    return f"known:{name}"
 
 
 def by_key(rows: pa.Table, shards: int) -> Iterator[tuple[int, pa.Table]]:
@@ -143,7 +139,7 @@ class _Attribute(beam.DoFn):
             after = found.column("arrived").to_numpy() - rows.column("day").to_numpy()[row]
             for days, count in zip(*np.unique(after, return_counts=True), strict=True):
                 tally.count("outcome_delay", str(days), rows=int(count))
-            yield from self._values(found, row, after <= 0, rows, partitions)
+            yield from self._of_partitions(found, row, after <= 0, rows, partitions)
         yield beam.pvalue.TaggedOutput("tally", tally)
 
     def _outcomes(self, parts: Iterable[bytes], tally: Tally) -> pa.Table | None:
@@ -158,7 +154,7 @@ class _Attribute(beam.DoFn):
         tally.count("outcomes", "duplicates", rows=table.num_rows - len(first))
         return table.take(pa.array(np.sort(first)))
 
-    def _values(
+    def _of_partitions(
         self,
         found: pa.Table,
         row: np.ndarray,
@@ -166,19 +162,22 @@ class _Attribute(beam.DoFn):
         rows: pa.Table,
         partitions: np.ndarray,
     ) -> Iterator[tuple[int, bytes]]:
-        """What the matched outcomes make of their rows, by partition."""
-        matched, positions = np.unique(row, return_inverse=True)
-        columns = {"position": rows.column("position").take(pa.array(matched))}
-        for column in _outcomes(self.schema).columns:
-            values = found.column(value_column(column.name)).to_numpy()
-            size = len(matched)
-            columns[value_column(column.name)] = combine(values, positions, size, column.take)
-            columns[known_value_column(column.name)] = combine(
-                values[known], positions[known], size, column.take
-            )
-        table = pa.table(columns)
-        for partition in np.unique(partitions[matched]).tolist():
-            yield partition, to_ipc(table.filter(pa.array(partitions[matched] == partition)))
+        """The matched outcomes by the partition of their rows, those of a row in order of time."""
+        table = pa.table(
+            {
+                "position": rows.column("position").take(pa.array(row)),
+                "known": known,
+                "time": found.column("time"),
+                **{
+                    value_column(name): found.column(value_column(name))
+                    for name in _outcomes(self.schema).names
+                },
+            }
+        )
+        order = np.argsort(found.column("time").to_numpy(), kind="stable")
+        table, of = table.take(pa.array(order)), partitions[row][order]
+        for partition in np.unique(of).tolist():
+            yield partition, to_ipc(table.filter(pa.array(of == partition)))
 
 
 def _in_order(parts: _Parts) -> tuple[pa.Table, np.ndarray]:
@@ -212,21 +211,22 @@ class _Label(beam.DoFn):
         partition, parts = element
         (data,) = parts["rows"]
         rows = from_ipc(data)
-        found = [from_ipc(part) for part in parts["found"]]
+        outcomes = _Found(_outcomes(self.schema), [from_ipc(part) for part in parts["found"]])
         reasons = np.full(rows.num_rows, "", object)
-        # The last pass leaves what was known when the day was over.
-        for name, target in ((value_column, label_column), (known_value_column, known_column)):
-            typed = {c: rows.column(c).combine_chunks() for c in rows.column_names}
-            for column in _outcomes(self.schema).names:
-                values = np.zeros(rows.num_rows)
-                for table in found:
-                    values[table.column("position").to_numpy()] = table.column(name(column))
-                typed[number_column(column)] = pa.array(values)
+        typed = {c: rows.column(c).combine_chunks() for c in rows.column_names}
+        known = outcomes.known()
+        for target, of in ((label_column, outcomes), (known_column, known)):
+            columns = of.columns(rows.num_rows)
             for task, label in self.schema.late_labels.items():
-                labels, faults = read_label(label, typed)
+                labels, faults = read_label(label, {**typed, **columns})
                 rows = rows.append_column(target(task), labels)
                 for at_fault, reason in faults:
                     reasons[at_fault & (reasons == "")] = f"the label of `{task}` {reason}"
+        history = self.schema.history
+        for task in () if history is None else history.labels:
+            if task in self.schema.late_labels:
+                changes = known.changes(self.schema.late_labels[task], typed, rows.num_rows)
+                rows = rows.append_column(changes_column(task), changes)
         tally = Tally()
         good = reasons == ""
         if not good.all():
@@ -244,6 +244,80 @@ class _Label(beam.DoFn):
             for i in np.flatnonzero(rows.column("file").to_numpy() == index):
                 rejections.add(rows.column("row")[i].as_py(), reasons[i], texts[i])
             yield beam.pvalue.TaggedOutput("rejected", (index, to_ipc(rejections.table())))
+
+
+class _Found:
+    """The outcomes of a partition's rows, those of a row in order of time."""
+
+    def __init__(self, outcomes: Outcomes, parts: Sequence[pa.Table]):
+        self.outcomes = outcomes
+        self.parts = parts
+        numbers = {name: [part.column(name) for part in parts] for name in ("position", "time")}
+        self.positions = _joined(numbers["position"], np.int64)
+        self.times = _joined(numbers["time"], np.float64)
+        self.values = {
+            name: _joined([part.column(value_column(name)) for part in parts], np.float64)
+            for name in outcomes.names
+        }
+
+    def known(self) -> _Found:
+        """Those that were known when the row's day was over."""
+        return _Found(self.outcomes, [part.filter(part.column("known")) for part in self.parts])
+
+    def columns(self, size: int) -> dict[str, pa.Array]:
+        """The columns made of them, by `number_column`, each [B]."""
+        return {
+            number_column(column.name): pa.array(
+                combine(self.values[column.name], self.positions, size, column.take)
+            )
+            for column in self.outcomes.columns
+        }
+
+    def changes(self, label: Label, typed: Mapping[str, pa.Array], size: int) -> pa.Array:
+        """When a binary label changed, one outcome of each row after the other; lists, [B].
+
+        Before an outcome that lets it be computed it is 0.
+        """
+        read = {
+            name(column): typed[name(column)]
+            for expression in label.expressions
+            for column in expression.columns
+            for name in (text_column, number_column)
+            if name(column) in typed
+        }
+        labels = _binary(label, {**read, **_Found(self.outcomes, []).columns(size)})
+        made = {c.name: np.full(size, np.nan) for c in self.outcomes.columns}
+        changed = np.zeros(len(self.positions), bool)
+        for turn in in_turn(self.positions):
+            rows = self.positions[turn]
+            for column in self.outcomes.columns:
+                combined = np.fmax if column.take == "max" else _sum
+                so_far = made[column.name]
+                so_far[rows] = combined(so_far[rows], self.values[column.name][turn])
+            now = {name: values.take(pa.array(rows)) for name, values in read.items()}
+            for name, values in made.items():
+                now[number_column(name)] = pa.array(np.nan_to_num(values[rows]))
+            after = _binary(label, now)
+            changed[turn] = after != labels[rows]
+            labels[rows] = after
+        positions, times = self.positions[changed], self.times[changed]
+        order = np.argsort(positions, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(positions, minlength=size))])
+        return pa.ListArray.from_arrays(offsets.astype(np.int32), times[order])
+
+
+def _joined(parts: Sequence[pa.ChunkedArray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *(part.to_numpy() for part in parts)]).astype(dtype)
+
+
+def _sum(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Sums in which a missing value adds nothing."""
+    return np.where(np.isnan(values), others, values + np.nan_to_num(others))
+
+
+def _binary(label: Label, typed: Mapping[str, pa.Array]) -> np.ndarray:
+    labels, _ = read_label(label, typed)
+    return labels.fill_null(0).to_numpy(zero_copy_only=False).copy()
 
 
 def _outcomes(schema: LogSchema) -> Outcomes:

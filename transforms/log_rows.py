@@ -54,6 +54,14 @@ def known_column(task: str) -> str:
     return f"known:{task}"
 
 
+def changes_column(task: str) -> str:
+    """Name, among typed columns, of the times at which a binary label changed, ascending.
+
+    They are those of outcomes that were known when the row's day was over. Only labels that wait for outcomes, and that histories hold, have one.
+    """
+    return f"changes:{task}"
+
+
 def known_labels(rows: pa.Table, task: str) -> pa.ChunkedArray:
     """A task's labels as later days may know them, [B]."""
     known = known_column(task)

@@ -7,6 +7,7 @@ expressions read: of each, the largest or the sum of its values, 0 where there i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -101,6 +102,21 @@ def attribute(
     same = (found >= 0) & (keys[found] == outcome_keys)
     late = same & (outcome_times - times[found] > window)
     return np.where(late, LATE, np.where(same, found, UNMATCHED))
+
+
+def in_turn(positions: np.ndarray) -> Iterator[np.ndarray]:
+    """The first outcome of each impression, then the second of those that have one, and so on.
+
+    Args:
+      positions: The impression of every outcome, [O].
+
+    Yields:
+      Places in `positions`, int64; each impression's outcomes in the order that they have there.
+    """
+    order = np.argsort(positions, kind="stable")
+    _, first, counts = np.unique(positions[order], return_index=True, return_counts=True)
+    for turn in range(counts.max(initial=0)):
+        yield order[first[counts > turn] + turn]
 
 
 def combine(values: np.ndarray, positions: np.ndarray, size: int, take: str) -> np.ndarray:

@@ -7,6 +7,9 @@ A worker holds one partition of the rows, or the behaviours of the users that on
 to. A user is sorted once, whatever the number of rows, and a row's history is a range of that
 order: what is sent back is each behaviour that a partition needs, once, and positions.
 
+A label that waits for outcomes is, for a later row of the same day, what the outcomes before that
+row made it; for rows of later days, and in the state, what it was when its day was over.
+
 Behaviours are in the order of day and time, equal ones in that of the event keys' hashes: so
 neither the order of the work nor its spread shows in the results.
 """
@@ -25,7 +28,7 @@ from transforms.dedupe import key_hashes
 from transforms.enrich import number_column, text_column
 from transforms.feature_state import read_shard, write_behaviours
 from transforms.history import AGE, MISSING, PREFIX, History, windows
-from transforms.log_rows import known_labels
+from transforms.log_rows import changes_column, known_labels
 from transforms.past_days import PastDaysPlan
 from transforms.state_format import TIME, USER
 from transforms.storage import from_ipc, to_ipc
@@ -91,6 +94,11 @@ class _Behaviours(beam.DoFn):
                 f"{PREFIX}{task}": known_labels(rows, task).cast(pa.float32())
                 for task in history.labels
             },
+            **{
+                changes_column(task): rows.column(changes_column(task))
+                for task in history.labels
+                if changes_column(task) in rows.column_names
+            },
             "day": rows.column("day"),
             "key_hash": rows.column("key_hash"),
             "row": pa.array(np.arange(rows.num_rows, dtype=np.int32)),
@@ -112,7 +120,10 @@ class _Find(beam.DoFn):
         shard, parts = element
         history = _history(self.plan)
         tables = [_placed(partition, from_ipc(data)) for partition, data in parts]
-        table = pa.concat_tables(tables).combine_chunks()
+        # Those of an earlier state have no changes any more.
+        table = pa.concat_tables(tables, promote=True).combine_chunks()
+        changes = [changes_column(task) for task in history.labels]
+        changes = [name for name in changes if name in table.column_names]
         users = _ranks(table.column(USER))
         days, hashes = table.column("day").to_numpy(), table.column("key_hash").to_numpy()
         times = table.column(TIME).to_numpy()
@@ -135,7 +146,7 @@ class _Find(beam.DoFn):
 
         by_partition = np.argsort(partitions[order], kind="stable")
         found, starts = np.unique(partitions[order][by_partition], return_index=True)
-        behaviours = behaviours.drop([USER])
+        behaviours = table.select([TIME, "day", *_kept(history), *changes])
         for partition, own in zip(found, np.split(by_partition, starts[1:]), strict=True):
             if partition == _START:
                 continue
@@ -183,19 +194,41 @@ class _Join(beam.DoFn):
         places = pa.concat_arrays(lists).take(pa.array(order))
         table = pa.concat_tables(tables).combine_chunks()
         values = places.flatten()
+        size = np.diff(places.offsets.to_numpy())
+        now = np.repeat(rows.column(number_column(history.time)).to_numpy(), size)
+        today = np.repeat(rows.column("day").to_numpy(), size)
         for column in history.texts:
             name = f"{PREFIX}{column}"
             texts = table.column(name).cast(pa.binary()).fill_null(MISSING).combine_chunks()
             rows = _with(rows, name, places, texts.dictionary_encode().take(values))
         for task in history.labels:
             name = f"{PREFIX}{task}"
-            rows = _with(rows, name, places, table.column(name).combine_chunks().take(values))
+            labels = table.column(name).combine_chunks().take(values)
+            if changes_column(task) in table.column_names:
+                changes = table.column(changes_column(task)).combine_chunks().take(values)
+                same_day = table.column("day").to_numpy()[values.to_numpy()] == today
+                labels = _as_of(labels, changes, np.where(same_day, now, np.inf))
+            rows = _with(rows, name, places, labels)
         if history.age:
-            size = np.diff(places.offsets.to_numpy())
-            now = np.repeat(rows.column(number_column(history.time)).to_numpy(), size)
             ages = now - table.column(TIME).to_numpy()[values.to_numpy()]
             rows = _with(rows, AGE, places, pa.array(ages.astype(np.float32)))
         yield partition, to_ipc(rows)
+
+
+def _as_of(labels: pa.Array, changes: pa.ListArray, times: np.ndarray) -> pa.Array:
+    """Binary labels as they were right before a time.
+
+    Args:
+      labels: What they are in the end, 0 or 1, [B].
+      changes: When each changed, null or empty where it never did, [B].
+      times: Float64 [B].
+    """
+    sizes = pc.list_value_length(changes).fill_null(0).to_numpy(zero_copy_only=False)
+    of_label = np.repeat(np.arange(len(labels)), sizes)
+    is_later = changes.flatten().to_numpy() >= np.repeat(times, sizes)
+    later = np.bincount(of_label[is_later], minlength=len(labels))
+    now = np.where(later % 2, 1 - labels.to_numpy(), labels.to_numpy())
+    return pa.array(now, labels.type)
 
 
 def _with(rows: pa.Table, name: str, like: pa.ListArray, values: pa.Array) -> pa.Table:

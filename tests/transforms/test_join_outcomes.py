@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.clock import Clock
 from transforms.days import Splits
+from transforms.history import History
 from transforms.ingest import Ingest, Plan
 from transforms.ingest_outcome import ingest_counts
 from transforms.log_files import find_log_files, find_outcome_files
@@ -58,6 +59,7 @@ def _schema() -> LogSchema:
             window=_WINDOW,
             skew=0,
         ),
+        history=History("user", "time", ("event",), None, ("order", "spend"), False, 6),
     )
 
 
@@ -138,12 +140,20 @@ def _examples(out):
         found[feature["event"].bytes_list.value[0].decode()] = {
             "labels": (feature["order"].int64_list.value[0], feature["spend"].int64_list.value[0]),
             "rate": tuple(feature["stat:item:order:rate"].float_list.value),
+            "history": list(
+                zip(
+                    (event.decode() for event in feature["history:event"].bytes_list.value),
+                    feature["history:order"].float_list.value,
+                    feature["history:spend"].float_list.value,
+                    strict=True,
+                )
+            ),
         }
     return found
 
 
 def _expected(impressions, outcomes):
-    """Labels, labels as known at the end of the day, and what became of the outcomes."""
+    """Labels, labels as known at the end of the day, what became of the outcomes, histories."""
     kinds = collections.Counter()
     of = collections.defaultdict(list)
     distinct = {tuple(outcome.items()): outcome for outcome in outcomes}
@@ -162,18 +172,41 @@ def _expected(impressions, outcomes):
         else:
             kinds["matched"] += 1
             of[latest["event"]].append(outcome)
-    labels, known = {}, {}
+    labels, known, histories = {}, {}, {}
     for row in impressions:
-        for target, found in (
-            (labels, of[row["event"]]),
-            (known, [o for o in of[row["event"]] if o["arrived"] <= _day(row)]),
-        ):
-            paid = sum(o["amount"] or 0 for o in found)
-            target[row["event"]] = (
-                int(any(o["kind"] == "order" for o in found)),
-                None if row["price"] == 0 else int(paid / row["price"] >= 2),
+        in_time = [o for o in of[row["event"]] if o["arrived"] <= _day(row)]
+        labels[row["event"]] = _labels(row, of[row["event"]])
+        known[row["event"]] = _labels(row, in_time)
+        before = [
+            other
+            for other in sorted(impressions, key=lambda other: other["time"])
+            if other["user"] == row["user"] and other["time"] < row["time"]
+            if other["price"]
+        ]
+        histories[row["event"]] = [
+            (
+                other["event"],
+                *_labels(
+                    other,
+                    [
+                        o
+                        for o in of[other["event"]]
+                        if o["arrived"] <= _day(other)
+                        if o["at"] < row["time"] or _day(other) < _day(row)
+                    ],
+                ),
             )
-    return labels, known, kinds
+            for other in before[-6:]
+        ]
+    return labels, known, kinds, histories
+
+
+def _labels(row, outcomes):
+    paid = sum(o["amount"] or 0 for o in outcomes)
+    return (
+        int(any(o["kind"] == "order" for o in outcomes)),
+        None if row["price"] == 0 else int(paid / row["price"] >= 2),
+    )
 
 
 def _day(row):
@@ -187,10 +220,18 @@ def test_labels_are_those_of_one_row_at_a_time(tmp_path, seed):
     spread = _run(tmp_path, tmp_path / "spread", 3)
     assert spread == (counts, examples)
 
-    labels, known, kinds = _expected(impressions, outcomes)
+    labels, known, kinds, histories = _expected(impressions, outcomes)
     late = [event for event in labels if labels[event] != known[event]]
     assert late and kinds["unmatched"] and kinds["late"]
     assert labels.pop("e7")[1] is None
+    del histories["e7"]
+    assert {event: row["history"] for event, row in examples.items()} == histories
+    # Some labels of a behaviour turn with the outcomes of its day.
+    of_behaviour = collections.defaultdict(set)
+    for history in histories.values():
+        for event, *values in history:
+            of_behaviour[event].add(tuple(values))
+    assert any(len(values) > 1 for values in of_behaviour.values())
     assert {event: row["labels"] for event, row in examples.items()} == labels
     assert {kind: counts["outcomes"][kind] for kind in kinds} == kinds
     assert counts["outcomes"]["rejected"] == 5

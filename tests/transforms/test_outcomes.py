@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.outcomes import LATE, UNMATCHED, attribute, combine
+from transforms.outcomes import LATE, UNMATCHED, attribute, combine, in_turn
 
 
 def _attribute(impressions, outcomes, window=10, skew=1):
@@ -46,3 +46,9 @@ def test_combine(take, expected):
     values = np.array([1, 3, np.nan, -1, -2, np.nan])
     positions = np.array([0, 0, 0, 2, 2, 1])
     assert combine(values, positions, 3, take).tolist() == expected
+
+
+def test_outcomes_of_impressions_in_turn():
+    turns = [turn.tolist() for turn in in_turn(np.array([5, 2, 5, 5, 2, 9]))]
+    assert turns == [[1, 0, 5], [4, 2], [3]]
+    assert list(in_turn(np.zeros(0, np.int64))) == []
