@@ -24,7 +24,7 @@ from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE
 from tfx_pipeline.transformed_rows import dataset
 from tfx_pipeline.workers import fit_spread
 from transforms.dense_transform import DenseTransform
-from transforms.feature_state import read_state
+from transforms.feature_state import read_state, served_folder
 from transforms.served_statistics import ServedStatistics
 
 _LOOKED_AT = 1024
@@ -103,7 +103,7 @@ def export_model(
       model: The trained model.
       graph: The transform graph that it was trained with.
       config: The run's config.
-      feature_state: Folder of the state as of the end of the last day.
+      feature_state: Folder of the state; what is served is as of the end of all rows.
       destination: Folder to write.
 
     Returns:
@@ -120,7 +120,7 @@ def export_model(
         ],
         tasks=list(config.tasks),
         destination=destination,
-        statistics=ServedStatistics(read_state(feature_state)),
+        statistics=ServedStatistics(read_state(served_folder(feature_state))),
         histories=kept.features if kept else (),
         raw_numbers=[fusion.length.column] if fusion and fusion.length else [],
         binary_tasks=[name for name, task in config.tasks.items() if task.kind == "binary"],

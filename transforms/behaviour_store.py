@@ -16,7 +16,15 @@ import pyarrow.parquet as pq
 
 from transforms.history import AGE, PREFIX
 from transforms.problems import InputError, Problem
-from transforms.state_format import HISTORIES, MANIFEST, TIME, USER, check_format, history_of
+from transforms.state_format import (
+    HISTORIES,
+    MANIFEST,
+    SERVED,
+    TIME,
+    USER,
+    check_format,
+    history_of,
+)
 
 
 class BehaviourStore:
@@ -30,6 +38,8 @@ class BehaviourStore:
     """
 
     def __init__(self, folder: Path):
+        # Beside a state for later days to go on from, the one that servers answer with.
+        folder = folder / SERVED if (folder / SERVED).is_dir() else folder
         path = folder / MANIFEST
         if not path.is_file():
             raise InputError(

@@ -6,6 +6,10 @@ keys, what is kept of a behaviour), with `statistics/*.parquet`, the sums of eve
 with `histories/*.parquet`, the last behaviours of every user: `user`, `time` and, by the names of
 the features, its items, scenario and labels; a user's rows stand together, oldest first; and with
 `events/*.parquet`, the event keys of the last days, as `earlier_events` keeps them.
+
+Where the last rows are of days that a later ingestion will read again, the state is as of the end
+of the day before them, for that ingestion to go on from, and `served/` is the one as of the end of
+all rows, without event keys, for servers to answer with.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from transforms.state_format import (
     FORMAT,
     HISTORIES,
     MANIFEST,
+    SERVED,
     STATISTICS,
     check_format,
     history_of,
@@ -92,6 +97,12 @@ def read_state(folder: str) -> FeatureState:
         history_of(manifest),
         tuple(manifest.get("event_key", ())),
     )
+
+
+def served_folder(folder: str) -> str:
+    """Folder of what servers answer with, of a state: as of the end of all rows."""
+    served = os.path.join(folder, SERVED)
+    return served if tf.io.gfile.isdir(served) else folder
 
 
 def write_manifest(

@@ -57,7 +57,8 @@ def known_column(task: str) -> str:
 def changes_column(task: str) -> str:
     """Name, among typed columns, of the times at which a binary label changed, ascending.
 
-    They are those of outcomes that were known when the row's day was over. Only labels that wait for outcomes, and that histories hold, have one.
+    They are those of outcomes that were known when the row's day was over. Only labels that wait
+    for outcomes, and that histories hold, have one.
     """
     return f"changes:{task}"
 

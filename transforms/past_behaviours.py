@@ -135,14 +135,14 @@ class _Find(beam.DoFn):
         first, end = windows(users[order], days[order], in_order[order], history.length)
 
         behaviours = table.select([USER, TIME, *_kept(history)])
-        # Those of days after the state's are the last of a user: as if they were not there yet.
-        known = np.flatnonzero(~is_new[order] | (days[order] <= self.plan.state_day))
-        end_of_user = np.searchsorted(users[order][known], users[order][known], side="right")
-        last = known[end_of_user - np.arange(len(known)) <= history.length]
         name = f"{shard:05d}-of-{self.plan.shards:05d}"
-        write_behaviours(
-            self.plan.state, name, behaviours.take(pa.array(order[last])), self.plan.scratch
-        )
+        for folder, day in self.plan.states:
+            # Those of days after the state's are the last of a user: as if they were not there yet.
+            known = np.flatnonzero(~is_new[order] | (days[order] <= day))
+            end_of_user = np.searchsorted(users[order][known], users[order][known], side="right")
+            last = known[end_of_user - np.arange(len(known)) <= history.length]
+            kept = behaviours.take(pa.array(order[last]))
+            write_behaviours(folder, name, kept, self.plan.scratch)
 
         by_partition = np.argsort(partitions[order], kind="stable")
         found, starts = np.unique(partitions[order][by_partition], return_index=True)

@@ -10,6 +10,7 @@ work nor its spread shows in the results.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from transforms.feature_state import write_shard as write_state_shard
 from transforms.history import History
 from transforms.keys import categorical_keys, joint_keys
 from transforms.log_rows import known_labels
+from transforms.state_format import SERVED
 from transforms.statistics import Statistic, past_sums
 from transforms.storage import from_ipc, to_ipc
 
@@ -41,7 +43,8 @@ class PastDaysPlan:
       statistics: The statistics.
       first_day: Ordinal of the first day that rows are of.
       last_day: Of the last.
-      state_day: Of the day that the feature state is as of the end of; later rows are not in it.
+      state_day: Of the day that the feature state is as of the end of; later rows are not in it,
+        but in the one that is served.
       shards: Parts that the keys of a statistic are summed in.
       state: Folder that gets the feature state.
       scratch: Folder for files that are being written.
@@ -60,6 +63,14 @@ class PastDaysPlan:
     start: str | None = None
     history: History | None = None
     event_key: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> list[tuple[str, int]]:
+        """Folders of the states to write, and the day that each is as of the end of."""
+        if self.state_day == self.last_day:
+            return [(self.state, self.last_day)]
+        served = os.path.join(self.state, SERVED)
+        return [(self.state, self.state_day), (served, self.last_day)]
 
     def start_state(self) -> FeatureState:
         """The state to count on from; an empty one where there is none.
@@ -168,16 +179,12 @@ def _read_start(file: tuple[int, str], shards: int) -> Iterator[tuple[int, tuple
 def _write_manifest(
     plan: PastDaysPlan, start: FeatureState, totals: Mapping[int, tuple[int, ...]]
 ) -> None:
-    last = [_day_totals(plan, start, i, totals)[1] for i in range(len(plan.statistics))]
-    write_manifest(
-        plan.state,
-        plan.state_day,
-        plan.statistics,
-        last,
-        plan.history,
-        plan.scratch,
-        plan.event_key,
-    )
+    sums = [_day_totals(plan, start, i, totals)[1:] for i in range(len(plan.statistics))]
+    for folder, day in plan.states:
+        last = [after if day == plan.state_day else end for after, end in sums]
+        write_manifest(
+            folder, day, plan.statistics, last, plan.history, plan.scratch, plan.event_key
+        )
 
 
 def row_keys(rows: pa.Table, statistics: Sequence[Statistic]) -> list[np.ndarray]:
@@ -256,7 +263,7 @@ class _Sum(beam.DoFn):
         if started:
             start[positions[:known]] = _matrix(started, columns)
         days = [table.column("day").to_numpy() for _, table in counted]
-        before, after = past_sums(
+        before, after, end = past_sums(
             positions[known:],
             np.concatenate([np.zeros(0, np.int64), *days]),
             _matrix(counted, columns) if counted else np.zeros((0, len(columns))),
@@ -266,17 +273,19 @@ class _Sum(beam.DoFn):
             plan.state_day,
             statistic.half_life_days,
         )
-        state = pa.table({"key": distinct, **dict(zip(columns, after.T, strict=True))})
-        # What is first seen after the state's day is not known yet.
-        state = state.filter(pa.array(after[:, 0] > 0))
         name = f"{shard:05d}-of-{plan.shards:05d}"
-        write_state_shard(plan.state, index, name, state, plan.scratch)
+        for folder, day in plan.states:
+            sums = after if day == plan.state_day else end
+            state = pa.table({"key": distinct, **dict(zip(columns, sums.T, strict=True))})
+            # What is first seen after the state's day is not known yet.
+            state = state.filter(pa.array(sums[:, 0] > 0))
+            write_state_shard(folder, index, name, state, plan.scratch)
         first = 0
         for partition, table in counted:
-            sums = before[first : first + table.num_rows]
+            own = before[first : first + table.num_rows]
             first += table.num_rows
             joined = table.select(["key", "day"])
-            for column, values in zip(columns, sums.T, strict=True):
+            for column, values in zip(columns, own.T, strict=True):
                 joined = joined.append_column(column, pa.array(values))
             yield partition, (index, to_ipc(joined))
 
@@ -308,7 +317,7 @@ class _Join(beam.DoFn):
             own = found[_columns(statistic.of)].to_numpy()
             if len(found) != len(wanted) or np.isnan(own).any():
                 raise RuntimeError(f"sums of {statistic.name} got lost on the way")
-            before, _ = _day_totals(self.plan, self.start, index, totals)
+            before, *_ = _day_totals(self.plan, self.start, index, totals)
             of_day = before[np.searchsorted(sorted(totals), days)]
             values = statistic.values(own, of_day)
             for name, column in zip(statistic.features, values.T, strict=True):
@@ -318,13 +327,19 @@ class _Join(beam.DoFn):
 
 def _day_totals(
     plan: PastDaysPlan, start: FeatureState, index: int, totals: Mapping[int, tuple[int, ...]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of a statistic over all keys: before each day of `totals`, [D, 1 + T]; last, [1 + T]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of a statistic over all keys.
+
+    Returns:
+      [D, 1 + T]: before each day of `totals`.
+      [1 + T]: as of the end of the state's day.
+      [1 + T]: as of the end of the last day.
+    """
     statistic = plan.statistics[index]
     columns = _columns(_tasks(plan.statistics))
     days = np.array(sorted(totals), np.int64)
     rows = np.array([totals[day] for day in days]).reshape(-1, len(columns))
-    before, after = past_sums(
+    before, after, end = past_sums(
         np.zeros(len(days), np.int64),
         days,
         rows[:, [columns.index(column) for column in _columns(statistic.of)]],
@@ -334,7 +349,7 @@ def _day_totals(
         plan.state_day,
         statistic.half_life_days,
     )
-    return before, after[0]
+    return before, after[0], end[0]
 
 
 def _counts(rows: pa.Table, tasks: Iterable[str]) -> pd.DataFrame:

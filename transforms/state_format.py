@@ -15,6 +15,9 @@ STATISTICS = "statistics"
 HISTORIES = "histories"
 EVENTS = "events"
 
+SERVED = "served"
+"""Folder, in a state of a day before the last rows, of the state as of the end of all rows."""
+
 USER = "user"
 """Column of the user of a behaviour."""
 

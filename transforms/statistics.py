@@ -80,8 +80,8 @@ def past_sums(
     end_day: int,
     state_day: int,
     half_life_days: float | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over strictly earlier days, for every row, and those that the next day will need.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums over strictly earlier days, for every row, and those that later days will need.
 
     Args:
       groups: Which key a row is of, int [R] in [0, G).
@@ -97,6 +97,7 @@ def past_sums(
     Returns:
       float64 [R, C]: as of the end of the day before each row's.
       float64 [G, C]: as of the end of `state_day`.
+      float64 [G, C]: as of the end of `end_day`.
     """
     before = np.empty(rows.shape, np.float64)
     order = np.argsort(days, kind="stable")
@@ -114,4 +115,4 @@ def past_sums(
             sums = sums + np.stack(added, axis=1)
         if day == state_day:
             kept = sums
-    return before, kept
+    return before, kept, sums

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from transforms.feature_state import read_state
+from transforms.feature_state import read_state, served_folder
 from transforms.history import History
 from transforms.problems import InputError
 from transforms.statistics import Statistic, feature_names
@@ -74,9 +74,19 @@ def test_a_state_of_an_earlier_day_knows_nothing_of_later_rows(rows, whole, tmp_
     past_logs.ingest(tmp_path / "2", rows, history=HISTORY, days=(0, 3))
     states = [tmp_path / name / "state" for name in ("1", "2")]
     files = [sorted(f.relative_to(s) for f in s.rglob("*") if f.is_file()) for s in states]
+    served = [f.relative_to("served") for f in files[0] if f.parts[0] == "served"]
+    files[0] = [f for f in files[0] if f.parts[0] != "served"]
     assert files[0] == files[1] and len({f.parts[0] for f in files[0]}) == 4
+    assert served == [f for f in files[0] if f.parts[0] != "events"]
     for file in files[0]:
         assert (states[0] / file).read_bytes() == (states[1] / file).read_bytes(), file
+    # What is served knows them.
+    past_logs.ingest(tmp_path / "3", rows, history=HISTORY)
+    for file in served:
+        last = tmp_path / "3" / "state" / file
+        assert (states[0] / "served" / file).read_bytes() == last.read_bytes(), file
+    assert served_folder(str(states[0])) == str(states[0] / "served")
+    assert served_folder(str(states[1])) == str(states[1])
     # The rows themselves have what is known before each of them, as ever.
     assert {s: statistics_of(f) for s, f in found.items()} == {
         s: statistics_of(f) for s, f in whole[1].items()

@@ -30,7 +30,7 @@ half_lives = st.one_of(st.none(), st.sampled_from([0.5, 1.0, 3.7]))
 @given(logs(), half_lives)
 def test_sums_are_those_of_strictly_earlier_days(log, half_life):
     groups, days, adds = log
-    before, after = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, DAYS, half_life)
+    before, after, _ = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, DAYS, half_life)
 
     def weight(age: int) -> float:
         return 1.0 if half_life is None else 0.5 ** (age / half_life)
@@ -50,30 +50,31 @@ def test_sums_are_those_of_strictly_earlier_days(log, half_life):
 @given(logs(), half_lives, st.integers(0, DAYS), st.randoms())
 def test_neither_order_nor_company_nor_a_stop_changes_a_bit(log, half_life, stop, random):
     groups, days, adds = log
-    before, after = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, DAYS, half_life)
+    before, after, _ = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, DAYS, half_life)
 
     order = list(range(len(groups)))
     random.shuffle(order)
-    again, end = past_sums(
+    again, _, end = past_sums(
         groups[order], days[order], adds[order], np.zeros((4, 2)), 0, DAYS, DAYS, half_life
     )
     np.testing.assert_array_equal(again, before[order])
     np.testing.assert_array_equal(end, after)
 
     alone = groups == 2
-    again, end = past_sums(
+    again, _, end = past_sums(
         0 * groups[alone], days[alone], adds[alone], np.zeros((1, 2)), 0, DAYS, DAYS, half_life
     )
     np.testing.assert_array_equal(again, before[alone])
     np.testing.assert_array_equal(end[0], after[2])
 
     first, then = days <= stop, days > stop
-    _, carried = past_sums(
+    _, carried, _ = past_sums(
         groups[first], days[first], adds[first], np.zeros((4, 2)), 0, stop, stop, half_life
     )
-    _, on_the_way = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, stop, half_life)
+    _, on_the_way, last = past_sums(groups, days, adds, np.zeros((4, 2)), 0, DAYS, stop, half_life)
     np.testing.assert_array_equal(on_the_way, carried)
-    again, end = past_sums(
+    np.testing.assert_array_equal(last, after)
+    again, _, end = past_sums(
         groups[then], days[then], adds[then], carried, stop, DAYS, DAYS, half_life
     )
     np.testing.assert_array_equal(again, before[then])

@@ -70,8 +70,9 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
       examples: Splits `train`, `valid` if there are such days, and `eval`, gzipped TFRecords of
         tf.Examples.
       ingest_report: `counts.json`, and the rows that cannot be used under `rejected/`.
-      feature_state: What later days and the server need to know of these; in the run of a day, as
-        of its end.
+      feature_state: What later days and the server need to know of these. In the run of a day, as
+        of its end for the days that go on from it, and as of the end of the day that it is
+        evaluated on for the server.
       config: The sections `data`, `features`, `scenario` and `tasks`, as JSON.
       inputs: `fingerprint_inputs` of the config, so that TFX's cache notices a changed file.
       rejected_dir: Where the rows that cannot be used are left when the run stops.

@@ -68,7 +68,7 @@ class Trainer(tfx.types.BaseComponent):
       examples: Transformed examples.
       transform_graph: The graph that transformed them.
       raw_examples: Examples as they were before; some become the warm-up requests.
-      feature_state: As of the end of the last day; its statistics are served.
+      feature_state: Its statistics as of the end of the last day read are served.
       train_split: Split to fit.
       eval_split: Split that stops the training early, if there are valid days, and whose gates are
         looked at.

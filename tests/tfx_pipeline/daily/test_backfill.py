@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from ...command_line import equipoise
 from . import backfills
@@ -48,7 +49,16 @@ def test_a_day_is_evaluated_on_before_it_is_known(backfilled: Path) -> None:
         assert manifest["last_day"] == day
         # Of the click statistic: the rows of the lineage's days, the evaluated one not among them.
         known = [backfills.summary(backfilled, d)["data"] for d in RUNS if d <= day]
-        assert manifest["statistics"][0]["count"] == sum(c["train"] + c["valid"] for c in known)
+        rows = sum(c["train"] + c["valid"] for c in known)
+        assert manifest["statistics"][0]["count"] == rows
+        # The server answers with all that is known at the push.
+        model = tf.train.load_checkpoint(str(next(Path(record.model).rglob("variables"))))
+        (table,) = (
+            name
+            for name in model.get_variable_to_shape_map()
+            if "_tables/0/_values" in name and "ATTRIBUTES" in name
+        )
+        assert model.get_tensor(table)[:, 0].sum() == rows + data["eval"]
 
 
 def test_the_baseline_is_the_day_before(backfilled: Path) -> None:
