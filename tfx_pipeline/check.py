@@ -14,6 +14,7 @@ from tfx_pipeline.frozen_graph import frozen_graph_problems
 from tfx_pipeline.inputs import Inputs, before_any_pipeline, find_inputs, log_schema, splits
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
+from tfx_pipeline.start_weights import start_weights_problems
 from tfx_pipeline.tf_config import tf_config_problems
 from transforms.enrich import SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
@@ -67,6 +68,7 @@ def check(config: Config) -> CheckResult:
         *found.problems,
         *frozen_graph_problems(config),
         *start_state_problems(config),
+        *start_weights_problems(config),
         *beam_problems(config),
         *tf_config_problems(config, first=True),
     ]

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -17,6 +18,7 @@ from tfx_pipeline.config import Config
 from transforms.arrival import missing_markers, unsettled
 from transforms.clock import Clock
 from transforms.days import Splits
+from transforms.examples import DAY, REQUEST
 from transforms.history import History
 from transforms.log_files import (
     find_files,
@@ -89,6 +91,38 @@ def history(config: Config) -> History | None:
         age="age" in settings.properties,
         length=settings.length,
     )
+
+
+def preprocessing_config(config: Config) -> dict[str, Any]:
+    """What `transforms.preprocessing` needs to know of the config."""
+    return {
+        "categorical": config.features.categorical,
+        "numeric": config.features.numbers,
+        "num_buckets": config.features.num_buckets,
+        "scenario_column": config.scenario.column,
+        "day_column": DAY,
+        "scenarios": config.scenario.names,
+        "tasks": list(config.tasks),
+        "spaces": any(task.labelling.may_be_absent for task in config.tasks.values()),
+        "request_column": REQUEST if request_columns(config) else None,
+        "history": _history_config(config),
+    }
+
+
+def _history_config(config: Config) -> dict[str, Any] | None:
+    kept, settings = history(config), config.features.history
+    if kept is None or settings is None:
+        return None
+    return {
+        "items": kept.items,
+        "scenario": kept.scenario,
+        "labels": kept.labels,
+        "age": kept.age,
+        "age_buckets": settings.age_buckets,
+        # Ages are in it, and so are the bounds of their buckets.
+        "clock_unit": config.data.clock.unit if config.data.clock else None,
+        "length": kept.length,
+    }
 
 
 def _clock(config: Config) -> Clock | None:

@@ -22,9 +22,8 @@ from tfx_pipeline.components.report import Report
 from tfx_pipeline.components.trainer import Trainer
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import METRICS_MODULE, eval_config
-from tfx_pipeline.inputs import history, request_columns
+from tfx_pipeline.inputs import preprocessing_config
 from tfx_pipeline.runners.beam_options import pipeline_args
-from transforms.examples import DAY, REQUEST
 
 
 def create_pipeline(
@@ -294,33 +293,3 @@ TRAINER_SECTIONS: dict[str, Any] = {
     },
 }
 """What the Trainer is told of a config; a change of anything else trains nothing again."""
-
-
-def preprocessing_config(config: Config) -> dict[str, Any]:
-    """What `transforms.preprocessing` needs to know of the config."""
-    return {
-        "categorical": config.features.categorical,
-        "numeric": config.features.numbers,
-        "num_buckets": config.features.num_buckets,
-        "scenario_column": config.scenario.column,
-        "day_column": DAY,
-        "scenarios": config.scenario.names,
-        "tasks": list(config.tasks),
-        "spaces": any(task.labelling.may_be_absent for task in config.tasks.values()),
-        "request_column": REQUEST if request_columns(config) else None,
-        "history": _history_config(config),
-    }
-
-
-def _history_config(config: Config) -> dict[str, Any] | None:
-    kept, settings = history(config), config.features.history
-    if kept is None or settings is None:
-        return None
-    return {
-        "items": kept.items,
-        "scenario": kept.scenario,
-        "labels": kept.labels,
-        "age": kept.age,
-        "age_buckets": settings.age_buckets,
-        "length": kept.length,
-    }

@@ -18,13 +18,16 @@ from tfx_pipeline.config import Config
 from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.file_hashes import folder_hash
 from tfx_pipeline.fit_model import TrainingJob, fit_model
+from tfx_pipeline.frozen_graph import graph_problems
 from tfx_pipeline.inputs import history as history_of
 from tfx_pipeline.mean_gates import mean_gates
-from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE
+from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE, TRAINED
+from tfx_pipeline.start_weights import meaning_file, start_weights_problems, weights_meaning
 from tfx_pipeline.transformed_rows import dataset
 from tfx_pipeline.workers import fit_spread
 from transforms.dense_transform import DenseTransform
 from transforms.feature_state import read_state, served_folder
+from transforms.problems import InputError
 from transforms.served_statistics import ServedStatistics
 
 _LOOKED_AT = 1024
@@ -49,6 +52,13 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         read_ancestors(custom["parent"]) if "parent" in custom else None,
     )
     graph = tft.TFTransformOutput(fn_args.transform_output)
+    # On Kubeflow nothing has looked at them before.
+    problems = [
+        *graph_problems(fn_args.transform_output, config),
+        *start_weights_problems(config),
+    ]
+    if problems:
+        raise InputError(problems)
     job = TrainingJob(
         config=config,
         transform_output=fn_args.transform_output,
@@ -68,6 +78,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     for file in tf.io.gfile.glob(f"{job.trained}.*"):
         copy = os.path.join(fn_args.model_run_dir, os.path.basename(file))
         tf.io.gfile.copy(file, copy, overwrite=True)
+    write_json(fn_args.model_run_dir, meaning_file(TRAINED), weights_meaning(config))
     write_json(fn_args.model_run_dir, HISTORY_FILE, history)
     looked_at = dataset(fn_args.eval_files, graph.transformed_feature_spec(), _LOOKED_AT)
     write_json(

@@ -6,7 +6,8 @@ import datetime
 import json
 
 from tfx_pipeline.config import Config
-from tfx_pipeline.inputs import history, splits
+from tfx_pipeline.inputs import history, log_schema, splits
+from tfx_pipeline.same_meaning import differences
 from transforms.problems import InputError, Problem
 
 _REMEDY = (
@@ -36,7 +37,7 @@ def start_state_problems(config: Config) -> list[Problem]:
                 "They lie in the workdir, under pipeline/LogExampleGen/feature_state.",
             )
         ]
-    problems = []
+    problems = differences(where, state.settings, log_schema(config).past_settings, _REMEDY)
     for what, found, expected in (
         ("statistics", state.statistics, config.features.past_days),
         ("histories", state.history, history(config)),

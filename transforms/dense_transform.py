@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from transforms.graph_settings import SCOPE, read_settings
 from transforms.keys import categorical_keys
-
-TEXT_NAMES, NUMBER_NAMES, SCENARIO_NAME = "text_names", "number_names", "scenario_name"
-"""Constants of the graph: the features that are the columns of `text_keys` and `numbers`, and the
-one that is `scenario_texts`."""
 
 TEXT_KEYS = "text_keys"
 """int64 [B, F]."""
@@ -22,7 +19,6 @@ SCENARIO_TEXTS = "scenario_texts"
 """string [B], "" where there is none."""
 
 _OUTPUTS = ("keys", "numbers", "scenario")
-_SCOPE = "transform/"  # In which tf.Transform calls a preprocessing function.
 
 
 class DenseTransform:
@@ -47,10 +43,10 @@ class DenseTransform:
 
     def __init__(self, path: str):
         self._loaded = tf.saved_model.load(path)
-        self._path = path
-        self.text_names: Sequence[str] = self._constant(TEXT_NAMES)
-        self.number_names: Sequence[str] = self._constant(NUMBER_NAMES)
-        (self.scenario_name,) = self._constant(SCENARIO_NAME)
+        settings = read_settings(path)
+        self.text_names: Sequence[str] = settings["categorical"]
+        self.number_names: Sequence[str] = settings["numeric"]
+        self.scenario_name: str = settings["scenario_column"]
         fed = [TEXT_KEYS, SCENARIO_TEXTS]
         if self.number_names:
             fed += [NUMBERS, HAS_NUMBER]
@@ -95,14 +91,4 @@ class DenseTransform:
         return self._function(*fed)
 
     def _tensor(self, name: str) -> tf.Tensor:
-        try:
-            return self._loaded.graph.get_tensor_by_name(f"{_SCOPE}{name}:0")
-        except KeyError:
-            raise ValueError(
-                f"{self._path}: found no tensor {_SCOPE}{name}; expected a transform graph that "
-                "this version fitted. Fit it again."
-            ) from None
-
-    def _constant(self, name: str) -> list[str]:
-        value = tf.make_ndarray(self._tensor(name).op.get_attr("value"))
-        return [text.decode() for text in value.ravel().tolist()]
+        return self._loaded.graph.get_tensor_by_name(f"{SCOPE}{name}:0")

@@ -1,11 +1,12 @@
 """The feature state: what later days and the server need to know of all days up to one.
 
 A folder with `state.json` (its format, the last day, what each statistic is, its sums over all
-keys, what is kept of a behaviour), with `statistics/*.parquet`, the sums of every key: `key`,
-`count` and `positives:<task>` in float64, where `key` is that of `transforms.keys.joint_keys`, and
-with `histories/*.parquet`, the last behaviours of every user: `user`, `time` and, by the names of
-the features, its items, scenario and labels; a user's rows stand together, oldest first; and with
-`events/*.parquet`, the event keys of the last days, as `earlier_events` keeps them.
+keys, what is kept of a behaviour, what its labels and times are), with `statistics/*.parquet`, the
+sums of every key: `key`, `count` and `positives:<task>` in float64, where `key` is that of
+`transforms.keys.joint_keys`, and with `histories/*.parquet`, the last behaviours of every user:
+`user`, `time` and, by the names of the features, its items, scenario and labels; a user's rows stand
+together, oldest first; and with `events/*.parquet`, the event keys of the last days, as
+`earlier_events` keeps them.
 
 Where the last rows are of days that a later ingestion will read again, the state is as of the end
 of the day before them, for that ingestion to go on from, and `served/` is the one as of the end of
@@ -19,8 +20,9 @@ import datetime
 import io
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +55,7 @@ class FeatureState:
       totals: Of each statistic, the sums over all keys, float64 [1 + T].
       history: What it holds of behaviours.
       event_key: Columns of the event keys that it holds.
+      settings: What its labels and times are, see `LogSchema.past_settings`.
     """
 
     folder: str
@@ -61,6 +64,7 @@ class FeatureState:
     totals: tuple[np.ndarray, ...]
     history: History | None = None
     event_key: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def behaviours(self) -> list[str]:
         """Files with the last behaviours of every user."""
@@ -95,7 +99,8 @@ def read_state(folder: str) -> FeatureState:
         ),
         tuple(np.array([e["count"], *e["positives"]], np.float64) for e in entries),
         history_of(manifest),
-        tuple(manifest.get("event_key", ())),
+        tuple(manifest["event_key"]),
+        manifest["settings"],
     )
 
 
@@ -113,6 +118,7 @@ def write_manifest(
     history: History | None,
     scratch: str,
     event_key: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `state.json`; arguments as in `FeatureState`."""
     manifest = {
@@ -124,6 +130,7 @@ def write_manifest(
         ],
         "history": None if history is None else dataclasses.asdict(history),
         "event_key": list(event_key),
+        "settings": settings or {},
     }
     with renamed_into_place(os.path.join(folder, MANIFEST), scratch) as draft:
         write_file(draft, json.dumps(manifest, indent=1, allow_nan=False).encode())

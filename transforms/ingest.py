@@ -114,6 +114,7 @@ class Plan:
             start=self.start,
             history=self.schema.history,
             event_key=self.schema.event_key,
+            settings=self.schema.past_settings,
         )
 
 

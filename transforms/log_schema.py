@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from transforms.clock import Clock
 from transforms.history import PREFIX as HISTORY_PREFIX
@@ -148,6 +150,22 @@ class LogSchema:
     def row_labels(self) -> Mapping[str, Label]:
         """The other labels, which a row tells by itself."""
         return {task: label for task, label in self.labels.items() if task not in self.late_labels}
+
+    @property
+    def past_settings(self) -> dict[str, Any]:
+        """What the labels and times of past days are, for days that go on from them; JSON."""
+        tasks = {task for statistic in self.statistics for task in statistic.of}
+        tasks.update(() if self.history is None else self.history.labels)
+        late = self.outcomes is not None and not tasks.isdisjoint(self.late_labels)
+        return {
+            "labels": {
+                task: {"label": label.text, "space": label.space}
+                for task, label in self.labels.items()
+                if task in tasks
+            },
+            "outcomes": dataclasses.asdict(self.outcomes) if late and self.outcomes else None,
+            "clock_unit": None if self.clock is None else self.clock.unit,
+        }
 
     def _expressions(self) -> Iterator[tuple[str, Expression]]:
         """Every task's expressions, each with the config key that holds it."""

@@ -10,9 +10,10 @@ work nor its spread shows in the results.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -51,6 +52,7 @@ class PastDaysPlan:
       start: Folder of the feature state of an earlier day, to count on from.
       history: What is kept of users' behaviours; see `past_behaviours`.
       event_key: Columns of the event keys that are kept.
+      settings: What the labels and times of past days are, see `LogSchema.past_settings`.
     """
 
     statistics: tuple[Statistic, ...]
@@ -63,6 +65,7 @@ class PastDaysPlan:
     start: str | None = None
     history: History | None = None
     event_key: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def states(self) -> list[tuple[str, int]]:
@@ -76,13 +79,19 @@ class PastDaysPlan:
         """The state to count on from; an empty one where there is none.
 
         Raises:
-          ValueError: if it is of other statistics, histories or event keys, or not of an earlier
-            day.
+          ValueError: if it is of other statistics, histories, event keys, labels or units, or not
+            of an earlier day.
         """
         if self.start is None:
             zeros = tuple(np.zeros(1 + len(s.of)) for s in self.statistics)
             return FeatureState(
-                "", self.first_day - 1, self.statistics, zeros, self.history, self.event_key
+                "",
+                self.first_day - 1,
+                self.statistics,
+                zeros,
+                self.history,
+                self.event_key,
+                self.settings,
             )
         start = read_state(self.start)
         if start.statistics != self.statistics:
@@ -96,6 +105,10 @@ class PastDaysPlan:
         if start.event_key != self.event_key:
             raise ValueError(
                 f"{self.start}: found the event key {start.event_key}; expected {self.event_key}"
+            )
+        if start.settings != json.loads(json.dumps(self.settings)):
+            raise ValueError(
+                f"{self.start}: found labels and times {start.settings}; expected {self.settings}"
             )
         if start.last_day >= self.first_day:
             raise ValueError(
@@ -183,7 +196,14 @@ def _write_manifest(
     for folder, day in plan.states:
         last = [after if day == plan.state_day else end for after, end in sums]
         write_manifest(
-            folder, day, plan.statistics, last, plan.history, plan.scratch, plan.event_key
+            folder,
+            day,
+            plan.statistics,
+            last,
+            plan.history,
+            plan.scratch,
+            plan.event_key,
+            plan.settings,
         )
 
 

@@ -14,13 +14,11 @@ import tensorflow as tf
 from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
 from transforms.dense_transform import (
     HAS_NUMBER,
-    NUMBER_NAMES,
     NUMBERS,
-    SCENARIO_NAME,
     SCENARIO_TEXTS,
     TEXT_KEYS,
-    TEXT_NAMES,
 )
+from transforms.graph_settings import write_settings
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import first_values
@@ -54,13 +52,8 @@ def preprocessing_fn(
     numeric: Sequence[str] = custom_config["numeric"]
     num_buckets: int = custom_config["num_buckets"]
 
-    # What `DenseTransform` finds in the graph: these names, and the tensors named below.
-    for name, features in (
-        (TEXT_NAMES, categorical),
-        (NUMBER_NAMES, numeric),
-        (SCENARIO_NAME, [custom_config["scenario_column"]]),
-    ):
-        tf.constant(features, tf.string, shape=[len(features)], name=name)
+    write_settings(custom_config)
+    # `DenseTransform` finds the tensors that have names.
 
     texts, are_there = first_values([inputs[name] for name in categorical], "")
     text_keys = tf.identity(categorical_keys(categorical, texts, are_there), TEXT_KEYS)

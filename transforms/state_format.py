@@ -8,7 +8,7 @@ from typing import Any
 from transforms.history import History
 from transforms.problems import InputError, Problem
 
-FORMAT = 2
+FORMAT = 3
 
 MANIFEST = "state.json"
 STATISTICS = "statistics"

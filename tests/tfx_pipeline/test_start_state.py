@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.config import load_config
-from tfx_pipeline.inputs import history
+from tfx_pipeline.inputs import history, log_schema
 from tfx_pipeline.start_state import start_state_problems
 from transforms.feature_state import write_manifest
 
@@ -18,8 +18,12 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "simulated.yaml"
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
+    return write_state(tmp_path)
+
+
+def write_state(tmp_path: Path, *sets: str) -> Path:
     """As of the end of the day before the first of the config's."""
-    config = load_config(CONFIG)
+    config = load_config(CONFIG, sets)
     write_manifest(
         str(tmp_path / "state"),
         config.data.train.start.toordinal() - 1,
@@ -28,6 +32,7 @@ def state(tmp_path: Path) -> Path:
         history(config),
         str(tmp_path),
         config.data.event_key,
+        log_schema(config).past_settings,
     )
     return tmp_path / "state"
 
@@ -53,6 +58,17 @@ def test_one_of_another_config(state: Path) -> None:
     assert "found the histories None" in found
 
 
+def test_one_of_other_labels_or_times(tmp_path: Path) -> None:
+    statistics = "features.statistics=[{by: [item_id], of: [click]}]"
+    state = write_state(tmp_path, statistics)
+    assert problems(state, statistics) == ""
+    found = problems(state, statistics, "tasks.click.label=is_click > 1")
+    assert 'found labels.click.label "is_click == 1"; expected "is_click > 1"' in found
+    assert problems(state, statistics, "tasks.like.label=is_like > 1") == "", "it holds no like"
+    found = problems(state, statistics, "data.clock={unit: s}")
+    assert 'found clock_unit none; expected "s"' in found
+
+
 def test_one_that_has_seen_the_rows(state: Path) -> None:
     before = load_config(CONFIG).data.train.start - datetime.timedelta(days=1)
     found = problems(state, f"data.train={before}")
@@ -61,5 +77,5 @@ def test_one_that_has_seen_the_rows(state: Path) -> None:
 
 def test_one_that_is_none(state: Path) -> None:
     assert "pipeline/LogExampleGen/feature_state" in problems(state / "nowhere")
-    (state / "state.json").write_text('{"format": 2, "last')
+    (state / "state.json").write_text('{"format": 3, "last')
     assert "expected a feature state of an earlier run" in problems(state)

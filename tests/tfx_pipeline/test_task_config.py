@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tfx_pipeline.config import load_config
-from tfx_pipeline.inputs import log_schema
-from tfx_pipeline.pipeline import preprocessing_config
+from tfx_pipeline.inputs import log_schema, preprocessing_config
 from transforms.task_labels import Label
 
 from .test_config import problems, write

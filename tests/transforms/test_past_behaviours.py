@@ -206,7 +206,9 @@ def test_a_state_of_the_first_format_is_refused(whole, tmp_path):
     del manifest["history"]
     (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 1}))
     for read in (lambda: read_state(str(tmp_path)), lambda: BehaviourStore(tmp_path)):
-        with pytest.raises(InputError, match="found a feature state of format 1; expected format"):
+        with pytest.raises(
+            InputError, match="found a feature state of format 1; expected format 3"
+        ):
             read()
 
 

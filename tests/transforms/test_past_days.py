@@ -115,10 +115,21 @@ def test_a_state_that_cannot_be_gone_on_from(rows, whole, tmp_path):
         )
 
 
+def test_a_state_of_another_label_of_the_same_name(whole, tmp_path):
+    manifest = json.loads((whole[0] / "state" / "state.json").read_text())
+    assert manifest["settings"]["labels"]["click"] == {"label": "click == 1", "space": None}
+    manifest["settings"]["labels"]["click"]["label"] = "click > 0"
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "state.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="found labels and times .*click > 0"):
+        past_logs.ingest(tmp_path / "1", past_logs.draw(seed=1), days=(5, 5), start=state)
+
+
 def test_a_state_of_another_format(whole, tmp_path):
     manifest = json.loads((whole[0] / "state" / "state.json").read_text())
-    (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 3}))
-    with pytest.raises(InputError, match="found a feature state of format 3; expected format 2"):
+    (tmp_path / "state.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(InputError, match="found a feature state of format 2; expected format 3"):
         read_state(str(tmp_path))
 
 

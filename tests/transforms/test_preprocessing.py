@@ -251,7 +251,7 @@ def test_a_graph_of_another_making_has_no_matrices(tmp_path: Path) -> None:
         value = tf.compat.v1.placeholder(tf.float32, [None])
         inputs, outputs = {"x": value}, {"y": value + 1}
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "other"), inputs, outputs)
-    with pytest.raises(ValueError, match="found no tensor transform/text_names.*Fit it again"):
+    with pytest.raises(ValueError, match="found no constant transform/settings.*Fit it again"):
         DenseTransform(str(tmp_path / "other"))
 
 

@@ -21,6 +21,7 @@ from tfx_pipeline.pipeline import METADATA, create_pipeline
 from tfx_pipeline.run_record import ComponentRun, newest_run
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
+from tfx_pipeline.start_weights import start_weights_problems
 from tfx_pipeline.summary import build_summary, write_summary
 from tfx_pipeline.tf_config import tf_config_problems
 from transforms.problems import InputError, Problem
@@ -97,6 +98,7 @@ def _check(config: Config, workdir: Path) -> None:
     if problems := [
         *frozen_graph_problems(config),
         *start_state_problems(config),
+        *start_weights_problems(config),
         *beam_problems(config),
         *_out_of_reach(config, workdir),
         *tf_config_problems(config, first=True),
