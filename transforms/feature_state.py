@@ -4,8 +4,8 @@ A folder with `state.json` (its format, the last day, what each statistic is, it
 keys, what is kept of a behaviour, what its labels and times are), with `statistics/*.parquet`, the
 sums of every key: `key`, `count` and `positives:<task>` in float64, where `key` is that of
 `transforms.keys.joint_keys`, and with `histories/*.parquet`, the last behaviours of every user:
-`user`, `time` and, by the names of the features, its items, scenario and labels; a user's rows stand
-together, oldest first; and with `events/*.parquet`, the event keys of the last days, as
+`user`, `time` and, by the names of the features, its items, scenario and labels; a user's rows
+stand together, oldest first; and with `events/*.parquet`, the event keys of the last days, as
 `earlier_events` keeps them.
 
 Where the last rows are of days that a later ingestion will read again, the state is as of the end
