@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import hashlib
 import os
 from collections.abc import Iterable
@@ -193,9 +194,21 @@ def _files_by_day(
 def _match(root: str, pattern: str) -> list[str]:
     (result,) = FileSystems.match([FileSystems.join(root, pattern)])
     paths = [metadata.path for metadata in result.metadata_list]
+    asked_for = [part for part in pattern.split("/") if part.startswith(_HIDDEN)]
     # On a local disk a folder matches too; an object store has none.
-    files = sorted(path for path in paths if not os.path.isdir(path))
-    # As in Hadoop and Spark, such names are marks, checksums and drafts, unless they are asked for.
-    if os.path.basename(pattern).startswith(_HIDDEN):
-        return files
-    return [path for path in files if not os.path.basename(path).startswith(_HIDDEN)]
+    return sorted(
+        path
+        for path in paths
+        if not os.path.isdir(path)
+        and not any(_is_hidden(name, asked_for) for name in path.removeprefix(root).split("/"))
+    )
+
+
+def _is_hidden(name: str, asked_for: Iterable[str]) -> bool:
+    """Whether a file or folder is a mark, a checksum or a draft, as Hadoop and Spark name them.
+
+    Like Spark, this takes `_hour=05` for a partition, which holds data.
+    """
+    if not name.startswith(_HIDDEN) or (name.startswith("_") and "=" in name):
+        return False
+    return not any(fnmatch.fnmatchcase(name, part) for part in asked_for)
