@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 # Just what Arrow's cast from text to double takes, so that a cast of matches cannot fail.
 _NUMBER = r"^-?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
+_TRUE = pa.array(["true", "True", "TRUE"])
+_FALSE = pa.array(["false", "False", "FALSE"])
 _MAX_EXACT = float(1 << 53)
 
 
@@ -93,6 +95,11 @@ def to_number(column: pa.Array | pa.ChunkedArray) -> Cells:
     return Cells(values, bad if bad.any() else None)
 
 
+def nested_text(value: object) -> str:
+    """A list or an object as JSON, the same whatever keys and types its neighbours have."""
+    return json.dumps(_pruned(value), ensure_ascii=False, sort_keys=True, default=_readable)
+
+
 def show_rows(table: pa.Table) -> list[str]:
     """Rows as JSON for people to read, whatever their cells hold."""
     # As bytes, for Parquet may hold texts that are not UTF-8.
@@ -105,6 +112,15 @@ def show_cell(column: pa.Array | pa.ChunkedArray, position: int) -> str:
     """One cell for people to read, as JSON."""
     (row,) = show_rows(pa.table({"": column.slice(position, 1)}))
     return row.removeprefix('{"": ').removesuffix("}")
+
+
+def _pruned(value: object) -> object:
+    """Without the keys that are missing, and with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {str(k): _pruned(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_pruned(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _readable(value: object) -> str:
@@ -155,5 +171,7 @@ def _parsed(array: pa.Array) -> pa.Array:
     try:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid:
+        texts = pc.if_else(pc.is_in(texts, value_set=_TRUE), "1", texts)
+        texts = pc.if_else(pc.is_in(texts, value_set=_FALSE), "0", texts)
         numeric = pc.match_substring_regex(texts, _NUMBER)
         return pc.if_else(numeric, texts, pa.scalar(None, pa.string())).cast(pa.float64())

@@ -7,6 +7,7 @@ then spoils its own line instead of swallowing those that follow.
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ import pyarrow.csv as pa_csv
 from transforms.raw_rows import BrokenRow, RawRows
 
 _OPEN_QUOTE = "a quote is not closed"
+
+# Arrow has no limit, and a line must not be read otherwise because another one is broken.
+csv.field_size_limit(sys.maxsize)
 
 
 def read_header(line: bytes) -> tuple[str, ...]:
@@ -69,10 +73,10 @@ def read_csv_lines(data: bytes, header: Sequence[str], first_line: int) -> RawRo
 def _one_row_a_line(data: bytes, lines: Sequence[bytes], numbers: np.ndarray) -> bool:
     """Whether a parse with as many rows as lines can only have taken each line for a row.
 
-    Arrow also ends a row at a carriage return; and a quote that is open in the last line
-    swallows no further line that would be missed.
+    Arrow also ends a row at a carriage return, and takes a null byte for text; and a quote that
+    is open in the last line swallows no further line that would be missed.
     """
-    if data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
+    if b"\0" in data or data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
         return False
     if b'"' not in data:
         return True
@@ -123,15 +127,15 @@ def _fields(line: bytes, width: int) -> tuple[list[str], str]:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         return [], "the line is not UTF-8"
+    if "\0" in text:
+        return [], "the line holds a null byte"
+    reader = csv.reader([text, ""])
     try:
-        fields = next(csv.reader([text], strict=True))
+        fields = next(reader)
     except csv.Error as error:
-        if "unexpected end" in str(error):
-            return [], _OPEN_QUOTE
-        try:  # text after a closing quote: Arrow joins them, so this does
-            fields = next(csv.reader([text]))
-        except csv.Error as still:
-            return [], f"the line is not CSV: {still}"
+        return [], f"the line is not CSV: {error}"
+    if reader.line_num > 1:  # it went on in the second line
+        return [], _OPEN_QUOTE
     if len(fields) != width:
         return [], f"wrong number of fields, not {width}"
     return fields, ""

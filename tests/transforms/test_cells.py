@@ -52,6 +52,7 @@ def test_text_that_is_not_utf8_is_bad():
         (pa.array(["1", "x", None, "NaN"]), [1.0, None, None, None], [0, 1, 0, 0]),
         (pa.array(["1", "inf", "1e999"]), [1.0, None, None], [0, 1, 1]),
         (pa.array(["", " 1", "0x10", "1_0", "+1"]), [None] * 5, [1] * 5),
+        (pa.array(["true", "False", "TRUE", "yes"]), [1.0, 0.0, 1.0, None], [0, 0, 0, 1]),
         (pa.array([0, None]), [0.0, None], None),
         (pa.array([(1 << 62) + 1]), [float(1 << 62)], None),
         (pa.array([0.0, math.nan, -math.inf]), [0.0, None, None], [0, 0, 1]),
