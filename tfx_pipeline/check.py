@@ -15,7 +15,7 @@ from tfx_pipeline.inputs import Inputs, before_any_pipeline, find_inputs, log_sc
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.tf_config import tf_config_problems
-from transforms.enrich import SideTable, load_side_table, number_column, text_column
+from transforms.enrich import KEY, SideTable, load_side_table, number_column, text_column
 from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
@@ -31,6 +31,8 @@ _ROWS_PER_FILE = 25_000
 _MOST_FILES = 40
 _BLOCK_BYTES = 1 << 20
 _MOST_SHOWN = 20
+_INTEGER = r"^-?\d+$"
+_DECIMAL = r"^-?\d+\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def check(config: Config) -> CheckResult:
     warnings: list[Problem] = []
     if sample.rows is not None:
         warnings = _warnings(config, schema, sample.rows, sample.tally)
+        warnings += _decimal_ids(schema, sample.rows, tables)
     summary = _summary(config, schema, found, sample)
     return CheckResult(tuple(problems), tuple(warnings), tuple(summary))
 
@@ -263,6 +266,40 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
                 "none, though a run puts up with so many",
             )
         )
+    return found
+
+
+def _decimal_ids(
+    schema: LogSchema, rows: pa.Table, tables: Mapping[str, SideTable]
+) -> list[Problem]:
+    """Columns of whole numbers that are `5.0` in some places and `5` in others."""
+    places = {
+        (f"`{column}`", uses[0]): rows.column(text_column(column)).unique()
+        for column, uses in schema.text_columns.items()
+        if text_column(column) in rows.column_names
+    }
+    for name, table in tables.items():
+        key = schema.table_keys[name]
+        here = f"`{key}` of the log and the table", f"data.tables.{name}.key"
+        in_log = places.get((f"`{key}`", schema.text_columns[key][0]), pa.array([], pa.string()))
+        places[here] = pa.concat_arrays([in_log, *table.rows.column(KEY).chunks])
+    found = []
+    for (what, where), values in places.items():
+        decimals = values.filter(pc.match_substring_regex(values, _DECIMAL)).drop_null()
+        whole = decimals.filter(pc.match_substring_regex(decimals, r"\.0+$"))
+        has_integers = pc.any(pc.match_substring_regex(values, _INTEGER)).as_py()
+        if has_integers and len(whole) and len(whole) == len(decimals):
+            text = whole[0].as_py()
+            found.append(
+                Problem(
+                    where,
+                    f"`{text}` and the like beside integers in {what}",
+                    f"whole numbers written in one way: as text, `{text}` and "
+                    f"`{text.partition('.')[0]}` are two keys, and nothing joins them",
+                    "Write the column as integers, or as Parquet; pandas adds `.0` where a column "
+                    "has gaps.",
+                )
+            )
     return found
 
 

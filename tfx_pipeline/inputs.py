@@ -112,6 +112,7 @@ def _outcomes(config: Config) -> Outcomes | None:
         ),
         window=clock.ticks(data.attribution_window),
         skew=clock.ticks(clock.max_skew),
+        time_unit=clock.unit,
     )
 
 

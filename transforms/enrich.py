@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -135,9 +136,10 @@ def _typed(
         )
         return None, problems
     typed = {}
+    number = partial(to_number, unit=schema.time_unit)
     wanted = [(key, KEY, to_text)]
     wanted += [(c, text_column(c), to_text) for c in schema.text_columns if c != key]
-    wanted += [(c, number_column(c), to_number) for c in schema.number_columns if c != key]
+    wanted += [(c, number_column(c), number) for c in schema.number_columns if c != key]
     for column, target, read in wanted:
         if column not in raw.table.column_names:
             continue
@@ -148,7 +150,7 @@ def _typed(
         typed[target], bad = read(cells)
         bad = np.zeros(len(cells), bool) if bad is None else bad
         bad |= raw.nested.get(column, False)
-        kind = "numbers" if read is to_number else "single texts in UTF-8"
+        kind = "numbers" if read is number else "single texts in UTF-8"
         problems += [
             Problem(
                 f"{path}, row {raw.numbers[i]}",

@@ -15,6 +15,7 @@ _FEW_CELLS = 20
 """Fewer bad cells say nothing of their column: they are rejected rows like others."""
 
 _COMMONEST = 3
+_TEMPORAL = ("timestamp", "date", "time")
 
 
 def ingest_counts(
@@ -99,6 +100,7 @@ def unusable(
             # What is in no file at all is not gone, but misspelt.
             fill = schema.fill_columns & anywhere
             problems += column_problems(schema, path, columns, table_columns, fill)
+    problems += _times_beside_numbers(tally, schema)
     return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
 
 
@@ -152,6 +154,27 @@ def days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
         for day, split in splits.days.items()
         if not days.get(str(day))
     ]
+
+
+def _times_beside_numbers(tally: Tally, schema: LogSchema) -> list[Problem]:
+    """Columns that are timestamps in some files, and numbers of an unknown unit in others."""
+    if schema.clock is not None:
+        return []
+    problems = []
+    for column in schema.number_columns:
+        types = {path: found[column] for path, found in tally.columns.items() if found.get(column)}
+        times = sorted(p for p, kinds in types.items() if min(kinds).startswith(_TEMPORAL))
+        numbers = sorted(types.keys() - times)
+        if times and numbers:
+            problems.append(
+                Problem(
+                    name_some(numbers),
+                    f"numbers in column `{column}`, which is {min(types[times[0]])} in {times[0]}",
+                    "numbers of a known unit beside timestamps",
+                    "Set data.clock.unit to it; timestamps are then counted in it.",
+                )
+            )
+    return problems
 
 
 def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]:

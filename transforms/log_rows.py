@@ -171,7 +171,8 @@ class _Work(RowReader):
     """Rows of one file on their way to typed columns."""
 
     def __init__(self, raw: RawRows, file: LogFile, schema: LogSchema, tally: Tally):
-        super().__init__(raw, file, tally, schema.only_features if schema.fill_cells else ())
+        fill = schema.only_features if schema.fill_cells else ()
+        super().__init__(raw, file, tally, schema.time_unit, fill)
         self.schema = schema
 
     def days(self) -> np.ndarray:

@@ -58,7 +58,7 @@ def prepare_outcomes(
         }
         if tally.problems:
             return None, rejections.table(), tally
-    reader = RowReader(raw, file, tally)
+    reader = RowReader(raw, file, tally, outcomes.time_unit)
     typed = {text_column(column): reader.text(column) for column in sorted(texts)}
     typed |= {number_column(column): reader.number(column) for column in sorted(numbers)}
     for column in (*outcomes.key, *outcomes.event_key):

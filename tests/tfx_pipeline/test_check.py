@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -143,6 +146,46 @@ def test_warnings(logs):
         "data.tables.item: found no key for 3 of 123 rows (2.4%); expected a key for every row; "
         "the features of the others are missing.",
     ]
+
+
+def test_whole_numbers_that_are_written_as_decimals(logs):
+    rows = read_day(logs, 2)
+    write_day(logs, 2, [rows[0], *(row.replace(",", ".0,", 1) for row in rows[1:])])
+    (warning,) = check(config(logs)).warnings
+    assert str(warning) == (
+        "features.categorical: found `1.0` and the like beside integers in `user_id`; expected "
+        "whole numbers written in one way: as text, `1.0` and `1` are two keys, and nothing joins "
+        "them. Write the column as integers, or as Parquet; pandas adds `.0` where a column has "
+        "gaps."
+    )
+    write_day(logs, 2, [rows[0].replace(",", ".5,", 1), *rows[1:]])
+    assert check(config(logs)).warnings == ()
+    (logs / "item.csv").write_text(
+        "\n".join(["item_id,author,duration", *[f"{item}.0,a,{10 * item}" for item in range(4)]])
+    )
+    settings = config(logs, tasks__long={"label": "play_ms > 5"}, features__categorical=["item_id"])
+    unmatched, key = check(settings).warnings
+    assert unmatched.found.startswith("no key for 120 of 120 rows")
+    assert str(key).startswith("data.tables.item.key: found `0.0` and the like beside integers in")
+
+
+def test_timestamps_beside_numbers(logs):
+    """Nothing tells the numbers' unit, so that the files cannot be brought into one order."""
+    for day, kind in ((1, pa.timestamp("us")), (2, pa.timestamp("ns")), (3, pa.int64())):
+        table = pa.csv.read_csv(logs / f"2024-01-0{day}.csv")
+        times = pa.array([1000 * time for time in table["time_ms"].to_pylist()], kind)
+        table = table.set_column(table.column_names.index("time_ms"), "time_ms", times)
+        pq.write_table(table, logs / f"2024-01-0{day}.parquet")
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}.parquet")
+    (problem,) = check(settings).problems
+    assert str(problem) == (
+        f"{logs}/2024-01-03.parquet: found numbers in column `time_ms`, which is timestamp[us] in "
+        f"{logs}/2024-01-01.parquet; expected numbers of a known unit beside timestamps. Set "
+        "data.clock.unit to it; timestamps are then counted in it."
+    )
+    clock = {"unit": "us", "other_day": "keep"}
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}.parquet", data__clock=clock)
+    assert check(settings).problems == ()
 
 
 def test_a_day_that_a_column_does_not_hold(logs):

@@ -57,6 +57,7 @@ def _schema() -> LogSchema:
             ),
             window=_WINDOW,
             skew=0,
+            time_unit="s",
         ),
     )
 

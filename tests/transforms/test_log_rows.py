@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.clock import Clock
+from transforms.clock import TICKS, Clock
 from transforms.enrich import SideTable
+from transforms.history import History
 from transforms.log_rows import prepare_rows
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
@@ -142,6 +145,29 @@ def test_a_row_without_a_request_is_rejected_where_tasks_rank(schema, splits, ta
     done = _prepare([line, _GOOD], ranking, splits, tables)
     assert done.rejected.column("reason").to_pylist() == ["`age` is missing"]
     assert done.rows.column("text:age").to_pylist() == ["0"]
+
+
+@pytest.mark.parametrize("stored", ["s", "ms", "us", "ns"])
+def test_typed_times_and_ids_are_those_of_csv(schema, splits, tables, stored):
+    history = History("user", "time", ("item",), None, (), True, 4)
+    schema = dataclasses.replace(schema, history=history)
+    clock = Clock("ms", "UTC", datetime.timedelta(0), True)
+    as_text = _GOOD.replace(",5,", ",1704067205000,")
+    row = dict(zip(_HEADER.split(","), as_text.split(","), strict=True))
+    typed = {name: pa.array([value]) for name, value in row.items()}
+    typed["time"] = pa.array([1_704_067_205 * TICKS[stored]], pa.timestamp(stored, "Asia/Tokyo"))
+    for name in ("user", "item"):
+        typed[name] = pa.array([decimal.Decimal(7)], pa.decimal128(38, 10))
+    with_clock = dataclasses.replace(schema, clock=clock)
+    file = LogFile(0, "day.parquet", "parquet")
+    raw = RawRows(pa.table(typed), np.array([1]))
+    (found,) = prepare_rows(raw, file, with_clock, splits, tables).rows.to_pylist()
+    expected = _prepare([as_text.replace("u1,", "7,")], with_clock, splits, tables)
+    (expected,) = expected.rows.to_pylist()
+    for column in ("number:time", "text:user", "text:item", "text:author", "unmatched:items"):
+        assert found[column] == expected[column]
+    (in_seconds,) = prepare_rows(raw, file, schema, splits, tables).rows["number:time"].to_pylist()
+    assert in_seconds == 1_704_067_205
 
 
 def test_other_days_are_counted_whatever_else_their_rows_hold(schema, splits, tables):

@@ -103,7 +103,10 @@ class DataConfig(Section):
         "`pipeline/LogExampleGen/feature_state/<number>`. Default: nothing is known of the days "
         "before the first.",
     )
-    event_time: str = Field(description="Numeric column with the event's time, in any unit.")
+    event_time: str = Field(
+        description="Column with the event's time: a number in any unit, or a timestamp, which is "
+        "counted in `data.clock.unit`, without it in seconds."
+    )
     user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
     request: list[str] = Field(
         default_factory=list,
