@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.cells import is_scalar, show_cell, to_number, to_text
-from transforms.log_schema import LogSchema, did_you_mean, merge_problems
+from transforms.log_schema import LogSchema, did_you_mean, merge_problems, name_some
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
@@ -74,6 +74,8 @@ def load_side_table(
             with open_file(path) as file:
                 for block in read_blocks(file, path, file_format(path, format)):
                     raw = parse_block(block, open_file)
+                    if not raw.table.column_names and not raw.broken:
+                        continue  # nothing is in it
                     part, found = _typed(schema, name, path, raw)
                     problems += found
                     columns[path].update(raw.table.column_names)
@@ -89,6 +91,8 @@ def load_side_table(
             for c in sorted((everything & schema.uses.keys()) - found_here)
             if found_here
         ]
+    if not problems and not parts:
+        problems = [Problem(name_some(paths), "no rows", f"rows, for data.tables.{name}")]
     if not problems:
         rows = pa.concat_tables(parts, promote=True).combine_chunks()
         problems = _repeated_keys(schema.table_keys[name], rows.column(KEY), sources)

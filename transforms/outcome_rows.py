@@ -44,8 +44,8 @@ def prepare_outcomes(
     expressions = [column.expression for column in outcomes.columns]
     texts = {*outcomes.key, *outcomes.event_key}.union(*(e.text_columns for e in expressions))
     numbers = {outcomes.time}.union(*(e.columns - e.text_columns for e in expressions))
-    if file.format != "jsonl":  # whose lines leave out what is missing
-        names = raw.table.column_names
+    names = raw.table.column_names
+    if names and file.format != "jsonl":  # whose lines leave out what is missing
         tally.problems |= {
             Problem(
                 file.path,

@@ -7,6 +7,7 @@ raises what it raises, so that a runner can try again.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ Format = Literal["csv", "parquet", "jsonl"]
 
 BLOCK_BYTES = 8 << 20
 """Text read at a time, about 100,000 rows of twenty short columns."""
+
+_HEAD_BYTES = 64 << 10
 
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -85,7 +88,8 @@ def read_blocks(
 ) -> Iterator[Block]:
     """Reads a file as blocks, without parsing them.
 
-    A CSV file without rows gives one empty block, which still knows the columns.
+    A CSV file without rows gives one empty block, which still knows the columns; one without a
+    byte, as engines write parts without rows, has none.
 
     Args:
       file: The file as stored, open for reading; seekable for Parquet.
@@ -94,13 +98,14 @@ def read_blocks(
       block_bytes: Most bytes of text to read at a time.
 
     Raises:
-      InputError: if the file is cut short, damaged, empty or not of its format.
+      InputError: if the file is cut short, damaged or not of its format.
     """
     if format == "parquet":
         first_row = 1
-        for i, rows in enumerate(_row_group_sizes(file, path)):
+        metadata = _open_parquet(file, path).metadata
+        for i in range(metadata.num_row_groups):
             yield Block(path, format, first_row, row_group=i)
-            first_row += rows
+            first_row += metadata.row_group(i).num_rows
         return
     stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.endswith(".gz") else file
     try:
@@ -134,7 +139,25 @@ def parse_block(block: Block, open_file: Callable[[str], BinaryIO]) -> RawRows:
     return RawRows(table, np.arange(table.num_rows, dtype=np.int64) + block.first_row)
 
 
-def _row_group_sizes(file: BinaryIO, path: str) -> list[int]:
+def read_head(file: BinaryIO, path: str, format: Format) -> RawRows:
+    """Reads the columns of a file, and of text its first rows.
+
+    Args:
+      file: The file as stored, open for reading; seekable for Parquet.
+      path: Its name; one that ends in .gz is decompressed.
+      format: Its format.
+
+    Raises:
+      InputError: as `read_blocks` does, of what is read.
+    """
+    if format == "parquet":
+        schema = _open_parquet(file, path).schema_arrow
+        return RawRows(schema.empty_table(), np.array([], np.int64))
+    blocks = read_blocks(file, path, format, _HEAD_BYTES)
+    return parse_block(next(blocks), lambda _: file)
+
+
+def _open_parquet(file: BinaryIO, path: str) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
@@ -145,8 +168,7 @@ def _row_group_sizes(file: BinaryIO, path: str) -> list[int]:
         raise InputError(
             [Problem(path, f"column `{repeated[0]}` more than once", "columns of different names")]
         )
-    metadata = parquet.metadata
-    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    return parquet
 
 
 def _parquet_error(error: Exception, path: str) -> Exception:
@@ -162,9 +184,10 @@ def _parquet_error(error: Exception, path: str) -> Exception:
 def _text_blocks(stream: BinaryIO, path: str, format: Format, size: int) -> Iterator[Block]:
     header: tuple[str, ...] = ()
     line = 1
-    if format == "csv":
+    first = stream.readline()
+    if format == "csv" and first:
         try:
-            header = read_header(stream.readline())
+            header = read_header(first)
         except UnicodeDecodeError:
             raise InputError(
                 [Problem(path, "a first line that is not UTF-8", "a CSV file in UTF-8")]
@@ -173,8 +196,8 @@ def _text_blocks(stream: BinaryIO, path: str, format: Format, size: int) -> Iter
             raise InputError(
                 [Problem(path, str(error), "a CSV file in UTF-8 that starts with its column names")]
             ) from error
-        line = 2
-    rest = b""
+        line, first = 2, b""
+    rest = first.removeprefix(codecs.BOM_UTF8)
     empty = True
     while chunk := stream.read(size):
         data = rest + chunk

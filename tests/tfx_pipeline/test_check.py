@@ -208,6 +208,38 @@ def test_only_a_sample_is_read(logs, monkeypatch, block_bytes):
     result = check(config(logs, data__max_rejected_fraction=0.1))
     assert result.problems == ()
     assert "rows read: 31, a sample of 2 files" in result.summary[0]
+    assert result.summary[2:4] == (
+        f"not read but for their columns, 1 files: {logs}/2024-01-02.csv",
+        f"not read after 15 rows, 2 files: {logs}/2024-01-01.csv, {logs}/2024-01-03.csv",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("part-1.csv", b"user_id,item_id,time_ms,tab,is_click\n", "no column `play_ms` in the log"),
+        ("part-1.csv.gz", b"user_id", "damaged gzip"),
+        ("part-1.parquet", b"", "damaged Parquet"),
+        ("part-1.jsonl", b"PAR1\nx\n", "no row in its first 2 lines; of line 1, the line is not"),
+    ],
+)
+def test_every_file_is_looked_at(logs, name, data, said):
+    for day in (1, 2, 3):
+        folder = logs / f"2024-01-0{day}"
+        folder.mkdir()
+        (logs / f"2024-01-0{day}.csv").rename(folder / "part-0.csv")
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}/part-*")
+    (logs / "2024-01-02" / "part-0.0.csv").write_bytes(b"")
+    result = check(settings)
+    assert result.problems == ()
+    assert [str(w) for w in result.warnings] == [
+        f"{logs}/2024-01-02/part-0.0.csv: found not a single byte; expected rows; it is read as a "
+        "part without any."
+    ]
+    assert "rows read: 120, all there are" in result.summary[0]
+    (logs / "2024-01-02" / name).write_bytes(data)
+    (problem,) = check(settings).problems
+    assert problem.where == f"{logs}/2024-01-02/{name}" and problem.found.startswith(said)
 
 
 def test_uses_that_contradict_each_other(logs):

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from transforms.clock import TICKS, Clock
 from transforms.enrich import SideTable
 from transforms.history import History
+from transforms.ingest_outcome import unusable
 from transforms.log_rows import prepare_rows
+from transforms.outcome_rows import prepare_outcomes
+from transforms.outcomes import OutcomeColumn, Outcomes
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
 from transforms.row_reader import REJECTED, LogFile
@@ -197,6 +200,16 @@ def test_nothing_is_prepared_without_all_columns(schema, splits, tables):
     assert done.rows is None
     assert done.rejected.num_rows == 0
     assert done.tally.columns == {"day.csv": dict.fromkeys(header.split(","), {"text"})}
+
+
+@pytest.mark.parametrize("path", ["day.csv", "day.jsonl"])
+def test_a_part_without_a_byte_lacks_no_column(schema, splits, tables, path):
+    file = LogFile(0, path, file_format(path))
+    tally = prepare_rows(_raw(b"", path), file, schema, splits, tables).tally
+    outcomes = Outcomes(("user",), "at", (), (OutcomeColumn("paid", "amount", "sum"),), 1, 0, "s")
+    tally.add(prepare_outcomes(_raw(b"", path), file, outcomes)[2])
+    assert unusable(tally, schema, {"items": ("author", "duration")}) == []
+    assert not tally.counts
 
 
 def test_json_may_leave_out_what_is_missing(schema, splits, tables):

@@ -18,7 +18,7 @@ from transforms.cells import is_scalar, to_number, to_text
 from transforms.dedupe import row_hashes
 from transforms.json_lines import read_json_lines
 from transforms.problems import InputError
-from transforms.readers import Block, file_format, parse_block, read_blocks
+from transforms.readers import Block, file_format, parse_block, read_blocks, read_head
 
 
 def _read(data: bytes, path: str, block_bytes: int = 1 << 20):
@@ -277,6 +277,27 @@ def test_a_csv_file_without_rows_still_tells_its_columns():
     assert raw.table.num_rows == 0
 
 
+@pytest.mark.parametrize("path", ["x.csv", "x.csv.gz", "x.jsonl"])
+def test_a_file_without_a_byte_is_one_without_rows(path):
+    assert _read(b"", path) == ([], [])
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+def test_a_byte_order_mark_takes_no_row_of_json(size):
+    data = b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n'
+    expected = ([(1, {"a": 1}), (2, {"a": 2})], [])
+    assert _read(data, "x.jsonl", size) == expected
+    assert _read(gzip.compress(data), "x.jsonl.gz", size) == expected
+
+
+def test_the_head_of_a_file_tells_its_columns():
+    table = pa.table({"a": [1], "b": ["x"]})
+    head = read_head(io.BytesIO(_parquet(table)), "x.parquet", "parquet")
+    assert (head.table.schema, head.table.num_rows) == (table.schema, 0)
+    head = read_head(io.BytesIO(b"a,b\n1,x\n"), "x.csv", "csv")
+    assert head.table.to_pylist() == [{"a": "1", "b": "x"}]
+
+
 _TWO_ALIKE = _parquet(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]))
 _GZ = gzip.compress(b"a,b\n" + b"1,2\n" * 5000, mtime=0)
 
@@ -287,7 +308,7 @@ _GZ = gzip.compress(b"a,b\n" + b"1,2\n" * 5000, mtime=0)
         ("x.csv.gz", _GZ[:-20], "found a gzip file that is cut short"),
         ("x.csv.gz", _GZ[:-8] + bytes(8), "found damaged gzip"),
         ("x.csv.gz", b"a,b\n1,2\n", "found damaged gzip"),
-        ("x.csv", b"", "found no column names in its first line"),
+        ("x.csv", b"\n1,2\n", "found no column names in its first line"),
         ("x.csv", b"a,a\n", "found column `a` more than once"),
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), "first line that is not UTF-8"),
         ("x.csv", b"a,b\r1,2\r", "lines that end in a carriage return alone"),
