@@ -18,7 +18,7 @@ from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.tf_config import tf_config_problems
 from transforms.arrival import file_marks
 from transforms.enrich import KEY, SideTable, load_side_table, number_column, text_column
-from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
+from transforms.ingest_outcome import days_without_rows, empty_days, too_many_rejected, unusable
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema, column_problems, merge_problems, name_some
@@ -97,11 +97,14 @@ def check(config: Config) -> CheckResult:
         limit = config.data.max_rejected_fraction
         problems += too_many_rejected(sample.tally, [*found.files, *found.outcomes], limit, remedy)
         if sample.whole and found.files and not found.problems:
-            problems += days_without_rows(sample.tally, splits(config))
+            may_be_empty = config.data.empty_days == "warn"
+            problems += days_without_rows(sample.tally, splits(config), may_be_empty)
     warnings = merge_problems(
         Problem(path, "not a single byte", "rows; it is read as a part without any")
         for path in empty
     )
+    if config.data.empty_days == "warn":
+        warnings += _empty_days(config, found, sample)
     if sample.rows is not None:
         warnings += _warnings(config, schema, sample.rows, sample.tally)
         warnings += _decimal_ids(schema, sample.rows, tables)
@@ -312,6 +315,22 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
             )
         )
     return found
+
+
+def _empty_days(config: Config, found: Inputs, sample: _Sample) -> list[Problem]:
+    """Days without rows, as far as the sample or the files' names tell."""
+    days = splits(config)
+    if sample.whole:
+        empty = empty_days(sample.tally, days)
+    elif config.data.day.column is None:
+        with_files = {file.day for file in found.files}
+        empty = [day for day in days.days if day.toordinal() not in with_files]
+    else:
+        empty = []
+    if not empty:
+        return []
+    listed = ", ".join(map(str, empty))
+    return [Problem("the log", f"no row of {listed}", "rows; data.empty_days allows for none")]
 
 
 def _decimal_ids(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ def ingest_counts(
         "clock": {kind: tally.of("clock").get(kind, 0) for kind in ("skewed", "other_day")},
         "files": [{"path": f.path, "rows": read.get(f.path, 0)} for f in files],
         "days": {str(day): tally.of("day").get(str(day), 0) for day in splits.days},
+        "empty_days": [str(day) for day in empty_days(tally, splits)],
     }
     parts = ("duplicates", "rejected", "out_of_range", *kept)
     if counts["read"] != sum(counts[part] for part in parts):
@@ -139,20 +141,35 @@ def too_many_rejected(
     return problems
 
 
-def days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
+def empty_days(tally: Tally, splits: Splits) -> list[datetime.date]:
     """Days that are needed but have no usable row."""
-    days = tally.of("day")
+    rows = tally.of("day")
+    return [day for day in splits.days if not rows.get(str(day))]
+
+
+def days_without_rows(tally: Tally, splits: Splits, may_be_empty: bool = False) -> list[Problem]:
+    """What is wrong with days without a usable row.
+
+    Args:
+      tally: What was counted.
+      splits: Which days are needed.
+      may_be_empty: Whether a day may have none, as long as another of its split has.
+    """
+    empty = set(empty_days(tally, splits))
+    with_rows = {split for day, split in splits.days.items() if day not in empty}
     others = list(tally.of("out_of_range"))
-    remedy = f"Its other rows are of {others[0]} to {others[-1]}." if others else ""
+    elsewhere = [f"Its other rows are of {others[0]} to {others[-1]}."] if others else []
+    if may_be_empty:
+        expected = "rows on a day of the split"
+    else:
+        expected = "rows on every day of the split"
+        elsewhere.append("Where a day has none, as a closed day may, set data.empty_days to warn.")
     return [
         Problem(
-            f"data.{split}",
-            f"no usable row of {day} in the log",
-            "rows on every day of the split",
-            remedy,
+            f"data.{split}", f"no usable row of {day} in the log", expected, " ".join(elsewhere)
         )
         for day, split in splits.days.items()
-        if not days.get(str(day))
+        if day in empty and not (may_be_empty and split in with_rows)
     ]
 
 

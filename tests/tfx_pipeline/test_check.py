@@ -82,7 +82,8 @@ def test_all_that_is_wrong_is_said_at_once(logs):
     settings = config(logs, tasks__click={"label": "is_clik == 1"})
     assert [str(p) for p in check(settings).problems] == [
         f"{logs}/2024-01-02.csv: found no such file; expected the log of 2024-01-02, a day of "
-        "data.valid. Copy it there, or change the days.",
+        "data.valid. Copy it there, or change the days. Where a day has none, as a closed day may, "
+        "set data.empty_days to warn.",
         f"{logs}/2024-01-01.csv, {logs}/2024-01-03.csv: found no column `is_clik` in the log or "
         "its tables; expected one, for tasks.click.label. Did you mean `is_click`?",
         f"{logs}/2024-01-03.csv: found no column `play_ms` in the log or its tables; expected one, "
@@ -196,6 +197,19 @@ def test_a_day_that_a_column_does_not_hold(logs):
     settings = config(logs, data__day=by_column, data__logs="2024*.csv")
     (problem,) = check(settings).problems
     assert str(problem).startswith("data.eval: found no usable row of 2024-01-03 in the log")
+
+
+def test_days_without_rows_that_are_allowed(logs, monkeypatch):
+    (logs / "2024-01-02.csv").unlink()
+    settings = config(
+        logs, data__train="2024-01-01..2024-01-02", data__valid=None, data__empty_days="warn"
+    )
+    said = "the log: found no row of 2024-01-02; expected rows; data.empty_days allows for none."
+    result = check(settings)
+    assert result.problems == ()
+    assert [str(w) for w in result.warnings] == [said]
+    monkeypatch.setattr(tfx_pipeline.check, "_ROWS_PER_FILE", 15)
+    assert [str(w) for w in check(settings).warnings] == [said]
 
 
 @pytest.mark.parametrize("block_bytes", [100, 100_000])

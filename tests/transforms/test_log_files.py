@@ -42,12 +42,18 @@ def test_every_day_without_a_file_is_named(folder, splits):
     (folder / "2024-01-05" / "a.jsonl").unlink()
     files, problems = find_log_files(str(folder), "{YYYY}-{MM}-{DD}/a.*", "auto", splits, None)
     assert len(files) == 2
+    remedy = (
+        "Copy it there, or change the days. Where a day has none, as a closed day may, set "
+        "data.empty_days to warn."
+    )
     assert [str(p) for p in problems] == [
         f"{folder}/2024-01-02/a.*: found no such file; expected the log of 2024-01-02, a day of "
-        "data.train. Copy it there, or change the days.",
+        f"data.train. {remedy}",
         f"{folder}/2024-01-05/a.*: found no such file; expected the log of 2024-01-05, a day of "
-        "data.eval. Copy it there, or change the days.",
+        f"data.eval. {remedy}",
     ]
+    _, (problem,) = find_log_files(str(folder), "{YYYY}-{MM}-{DD}/a.*", "auto", splits, None, True)
+    assert problem.where == f"{folder}/2024-01-05/a.*", "eval has no other day"
 
 
 @pytest.mark.parametrize(

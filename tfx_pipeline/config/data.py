@@ -148,6 +148,11 @@ class DataConfig(Section):
         "last one."
     )
     eval: Days = Field(description="Days to evaluate and gate on.")
+    empty_days: Literal["stop", "warn"] = Field(
+        "stop",
+        description="What happens where a day of a split has no row, as on days when a shop is "
+        "closed. Every split needs a row. With `warn` the day is counted and reported.",
+    )
     max_rejected_fraction: float = Field(
         0.01,
         ge=0,
