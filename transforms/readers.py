@@ -23,16 +23,23 @@ from transforms.json_lines import read_json_lines
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 
-Format = Literal["csv", "parquet", "jsonl"]
+Format = Literal["csv", "tsv", "parquet", "jsonl"]
+
+SEPARATORS: dict[str, str] = {"csv": ",", "tsv": "\t"}
+"""What is between the columns, by format."""
 
 BLOCK_BYTES = 8 << 20
 """Text read at a time, about 100,000 rows of twenty short columns."""
 
 _HEAD_BYTES = 64 << 10
 
+_OTHER_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
     ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
@@ -47,7 +54,7 @@ class Block:
       path: The file.
       format: Its format.
       first_row: Number in the file of the block's first line (text) or row (Parquet), from 1.
-      header: Column names, for CSV.
+      header: Column names, for CSV and TSV.
       data: Whole lines of text; empty for Parquet.
       row_group: Which row group, for Parquet.
     """
@@ -127,8 +134,9 @@ def parse_block(block: Block, open_file: Callable[[str], BinaryIO]) -> RawRows:
     Raises:
       InputError: if a Parquet file is damaged.
     """
-    if block.format == "csv":
-        return read_csv_lines(block.data, block.header, block.first_row)
+    if block.format in SEPARATORS:
+        separator = SEPARATORS[block.format]
+        return read_csv_lines(block.data, block.header, block.first_row, separator)
     if block.format == "jsonl":
         return read_json_lines(block.data, block.first_row)
     with open_file(block.path) as file:
@@ -181,21 +189,34 @@ def _parquet_error(error: Exception, path: str) -> Exception:
     )
 
 
+def _header(line: bytes, path: str, format: Format) -> tuple[str, ...]:
+    try:
+        header = read_header(line, SEPARATORS[format])
+    except UnicodeDecodeError:
+        raise InputError(
+            [Problem(path, "a first line that is not UTF-8", f"a {format.upper()} file in UTF-8")]
+        ) from None
+    except ValueError as error:
+        expected = f"a {format.upper()} file in UTF-8 that starts with its column names"
+        raise InputError([Problem(path, str(error), expected)]) from error
+    for separator, name in _OTHER_SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            ours = _OTHER_SEPARATORS[SEPARATORS[format]]
+            formats = [other for other, used in SEPARATORS.items() if used == separator]
+            remedy = "Write it again with commas, or as Parquet."
+            if formats:
+                remedy = f"Set data.format: {formats[0]}, or name such files *.{formats[0]}."
+            found = f"{name} between the columns of its first line, {header[0][:80]!r}"
+            raise InputError([Problem(path, found, f"{ours} in a {format.upper()} file", remedy)])
+    return header
+
+
 def _text_blocks(stream: BinaryIO, path: str, format: Format, size: int) -> Iterator[Block]:
     header: tuple[str, ...] = ()
     line = 1
     first = stream.readline()
-    if format == "csv" and first:
-        try:
-            header = read_header(first)
-        except UnicodeDecodeError:
-            raise InputError(
-                [Problem(path, "a first line that is not UTF-8", "a CSV file in UTF-8")]
-            ) from None
-        except ValueError as error:
-            raise InputError(
-                [Problem(path, str(error), "a CSV file in UTF-8 that starts with its column names")]
-            ) from error
+    if format in SEPARATORS and first:
+        header = _header(first, path, format)
         line, first = 2, b""
     rest = first.removeprefix(codecs.BOM_UTF8)
     empty = True

@@ -277,6 +277,16 @@ def test_a_csv_file_without_rows_still_tells_its_columns():
     assert raw.table.num_rows == 0
 
 
+def test_tsv_is_csv_with_tabs():
+    lines = [b"a\tb:token", b"1,5\tx", b'"2\t"\t', b"3", b""]
+    expected = [(2, {"a": "1,5", "b:token": "x"}), (3, {"a": "2\t", "b:token": None})]
+    assert _read(b"\n".join([*lines[:3], b""]), "x.tsv") == (expected, [])
+    rows, (broken,) = _read(b"\n".join(lines), "x.tsv")
+    assert rows == expected, "one line at a time"
+    assert broken.reason == "wrong number of fields, not 2"
+    assert _read(gzip.compress(b"\n".join(lines[:3])), "x.tsv.gz") == (expected, [])
+
+
 @pytest.mark.parametrize("path", ["x.csv", "x.csv.gz", "x.jsonl"])
 def test_a_file_without_a_byte_is_one_without_rows(path):
     assert _read(b"", path) == ([], [])
@@ -309,6 +319,18 @@ _GZ = gzip.compress(b"a,b\n" + b"1,2\n" * 5000, mtime=0)
         ("x.csv.gz", _GZ[:-8] + bytes(8), "found damaged gzip"),
         ("x.csv.gz", b"a,b\n1,2\n", "found damaged gzip"),
         ("x.csv", b"\n1,2\n", "found no column names in its first line"),
+        (
+            "x.csv",
+            b"a:token\tb:token\n",
+            r"found tabs between the columns of its first line, 'a:token.tb:token'; expected "
+            r"commas in a CSV file. Set data.format: tsv, or name such files \*.tsv",
+        ),
+        ("x.csv", b"a;b\n", "found semicolons between.*Write it again with commas, or as Parquet"),
+        (
+            "x.tsv",
+            b"a,b\n",
+            "found commas between.*expected tabs in a TSV file. Set data.format: csv",
+        ),
         ("x.csv", b"a,a\n", "found column `a` more than once"),
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), "first line that is not UTF-8"),
         ("x.csv", b"a,b\r1,2\r", "lines that end in a carriage return alone"),

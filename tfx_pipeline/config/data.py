@@ -78,10 +78,11 @@ class DataConfig(Section):
         description="Glob below `data.path` of the log files. `{YYYY}`, `{MM}` and `{DD}` in it "
         "stand for the day; files of days that are not needed are then not opened."
     )
-    format: Literal["auto", "csv", "parquet", "jsonl"] = Field(
+    format: Literal["auto", "csv", "tsv", "parquet", "jsonl"] = Field(
         "auto",
         description="Format of the logs and tables; `auto` goes by the file name "
-        "(.csv, .csv.gz, .parquet, .jsonl, .jsonl.gz).",
+        "(.csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .jsonl.gz). Tabs are between the columns "
+        "of `tsv`.",
     )
     day: DaySource = Field(default_factory=DaySource, description="Where a row's day comes from.")
     event_key: list[str] = Field(
