@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,15 +17,16 @@ from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.start_weights import start_weights_problems
 from tfx_pipeline.tf_config import tf_config_problems
-from transforms.enrich import SideTable, load_side_table, number_column, text_column
-from transforms.ingest_outcome import days_without_rows, too_many_rejected, unusable
+from transforms.arrival import file_marks
+from transforms.enrich import KEY, SideTable, load_side_table, number_column, text_column
+from transforms.ingest_outcome import days_without_rows, empty_days, too_many_rejected, unusable
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
-from transforms.log_schema import LogSchema, column_problems, merge_problems
+from transforms.log_schema import LogSchema, column_problems, merge_problems, name_some
 from transforms.outcome_rows import prepare_outcomes
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
-from transforms.readers import parse_block, read_blocks
+from transforms.readers import parse_block, read_blocks, read_head
 from transforms.row_reader import LogFile
 from transforms.tally import Tally
 
@@ -32,6 +34,8 @@ _ROWS_PER_FILE = 25_000
 _MOST_FILES = 40
 _BLOCK_BYTES = 1 << 20
 _MOST_SHOWN = 20
+_INTEGER = r"^-?\d+$"
+_DECIMAL = r"^-?\d+\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def check(config: Config) -> CheckResult:
         return CheckResult(tuple(problems), (), ())
     tally = Tally()
     _count_outcomes(schema, found.outcomes, tally)
-    sample = _read_sample(config, schema, found.files, tables, tally)
+    empty = _without_bytes(found.paths)
+    sample = _read_sample(config, schema, found.files, empty, tally, tables)
     columns = {name: table.columns for name, table in tables.items()}
     at_fault = unusable(sample.tally, schema, columns)
     problems += at_fault
@@ -94,10 +99,17 @@ def check(config: Config) -> CheckResult:
         limit = config.data.max_rejected_fraction
         problems += too_many_rejected(sample.tally, [*found.files, *found.outcomes], limit, remedy)
         if sample.whole and found.files and not found.problems:
-            problems += days_without_rows(sample.tally, splits(config))
-    warnings: list[Problem] = []
+            may_be_empty = config.data.empty_days == "warn"
+            problems += days_without_rows(sample.tally, splits(config), may_be_empty)
+    warnings = merge_problems(
+        Problem(path, "not a single byte", "rows; it is read as a part without any")
+        for path in empty
+    )
+    if config.data.empty_days == "warn":
+        warnings += _empty_days(config, found, sample)
     if sample.rows is not None:
-        warnings = _warnings(config, schema, sample.rows, sample.tally)
+        warnings += _warnings(config, schema, sample.rows, sample.tally)
+        warnings += _decimal_ids(schema, sample.rows, tables)
     summary = _summary(config, schema, found, sample)
     return CheckResult(tuple(problems), tuple(warnings), tuple(summary))
 
@@ -109,22 +121,31 @@ class _Sample:
     Args:
       rows: Those that can be used. None if there are none.
       tally: Counts of all.
-      files: Files they are from.
-      whole: Whether they are all rows there are.
+      files: How many files they are from.
+      headers_only: Files of which only the columns were looked at.
+      cut: Files of which only the first rows were read.
     """
 
     rows: pa.Table | None
     tally: Tally
     files: int
-    whole: bool
+    headers_only: tuple[str, ...]
+    cut: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are all rows there are."""
+        return not self.headers_only and not self.cut
 
 
 def _count_outcomes(schema: LogSchema, files: Sequence[LogFile], tally: Tally) -> None:
-    """Counts the first outcomes of every day, and what makes them unusable."""
+    """Counts the first outcomes of every day, and what makes any file of them unusable."""
     if schema.outcomes is None:
         return
-    for file in _spread(_one_a_day(files), _MOST_FILES):
-        for raw in _first_rows(file, tally)[0]:
+    chosen = _spread(_one_a_day(files), _MOST_FILES)
+    for file in files:
+        raws = _first_rows(file, tally)[0] if file in chosen else [_columns_only(file, tally)]
+        for raw in raws:
             tally.add(prepare_outcomes(raw, file, schema.outcomes)[2])
 
 
@@ -132,15 +153,18 @@ def _read_sample(
     config: Config,
     schema: LogSchema,
     files: Sequence[LogFile],
-    tables: Mapping[str, SideTable],
+    empty: Collection[str],
     tally: Tally,
+    tables: Mapping[str, SideTable],
 ) -> _Sample:
-    chosen = _spread(_one_a_day(files), _MOST_FILES)
+    with_bytes = [file for file in files if file.path not in empty]
+    chosen = _spread(_one_a_day(with_bytes), _MOST_FILES)
     parts = []
-    whole = len(chosen) == len(files)
+    cut = []
     for file in chosen:
         raws, ended = _first_rows(file, tally)
-        whole &= ended
+        if not ended:
+            cut.append(file.path)
         for raw in raws:
             done = prepare_rows(raw, file, schema, splits(config), tables)
             tally.add(done.tally)
@@ -151,7 +175,12 @@ def _read_sample(
         for entry in rows.column("day").value_counts().to_pylist():
             day = datetime.date.fromordinal(entry["values"]).isoformat()
             tally.count("day", day, rows=entry["counts"])
-    return _Sample(rows, tally, len(chosen), whole)
+    for file in files:
+        if file not in chosen:
+            raw = _columns_only(file, tally)
+            tally.add(prepare_rows(raw, file, schema, splits(config), tables).tally)
+    headers_only = tuple(file.path for file in with_bytes if file not in chosen)
+    return _Sample(rows, tally, len(chosen), headers_only, tuple(cut))
 
 
 def _first_rows(file: LogFile, tally: Tally) -> tuple[list[RawRows], bool]:
@@ -170,6 +199,28 @@ def _first_rows(file: LogFile, tally: Tally) -> tuple[list[RawRows], bool]:
     except InputError as error:
         tally.problems.update(error.problems)
     return raws, True
+
+
+def _without_bytes(paths: Sequence[str]) -> list[str]:
+    return sorted(path for path, (size, _) in file_marks(paths).items() if not size)
+
+
+def _columns_only(file: LogFile, tally: Tally) -> RawRows:
+    """No rows, with the columns of a file where its head tells them; damage goes into the tally."""
+    none = RawRows(pa.table({}), np.array([], np.int64))
+    try:
+        with open_file(file.path) as stream:
+            raw = read_head(stream, file.path, file.format)
+    except InputError as error:
+        tally.problems.update(error.problems)
+        return none
+    if file.format != "jsonl":
+        return RawRows(raw.table.slice(0, 0), none.numbers)
+    if raw.broken and not raw.table.num_rows:
+        first = raw.broken[0]
+        found = f"no row in its first {len(raw.broken)} lines; of line {first.row}, {first.reason}"
+        tally.problems.add(Problem(file.path, found, "a JSON object a line"))
+    return none  # later lines may hold what the first ones leave out
 
 
 def _head(raw: RawRows, rows: int) -> RawRows:
@@ -268,6 +319,56 @@ def _warnings(config: Config, schema: LogSchema, rows: pa.Table, tally: Tally) -
     return found
 
 
+def _empty_days(config: Config, found: Inputs, sample: _Sample) -> list[Problem]:
+    """Days without rows, as far as the sample or the files' names tell."""
+    days = splits(config)
+    if sample.whole:
+        empty = empty_days(sample.tally, days)
+    elif config.data.day.column is None:
+        with_files = {file.day for file in found.files}
+        empty = [day for day in days.days if day.toordinal() not in with_files]
+    else:
+        empty = []
+    if not empty:
+        return []
+    listed = ", ".join(map(str, empty))
+    return [Problem("the log", f"no row of {listed}", "rows; data.empty_days allows for none")]
+
+
+def _decimal_ids(
+    schema: LogSchema, rows: pa.Table, tables: Mapping[str, SideTable]
+) -> list[Problem]:
+    """Columns of whole numbers that are `5.0` in some places and `5` in others."""
+    places = {
+        (f"`{column}`", uses[0]): rows.column(text_column(column)).unique()
+        for column, uses in schema.text_columns.items()
+        if text_column(column) in rows.column_names
+    }
+    for name, table in tables.items():
+        key = schema.table_keys[name]
+        here = f"`{key}` of the log and the table", f"data.tables.{name}.key"
+        in_log = places.get((f"`{key}`", schema.text_columns[key][0]), pa.array([], pa.string()))
+        places[here] = pa.concat_arrays([in_log, *table.rows.column(KEY).chunks])
+    found = []
+    for (what, where), values in places.items():
+        decimals = values.filter(pc.match_substring_regex(values, _DECIMAL)).drop_null()
+        whole = decimals.filter(pc.match_substring_regex(decimals, r"\.0+$"))
+        has_integers = pc.any(pc.match_substring_regex(values, _INTEGER)).as_py()
+        if has_integers and len(whole) and len(whole) == len(decimals):
+            text = whole[0].as_py()
+            found.append(
+                Problem(
+                    where,
+                    f"`{text}` and the like beside integers in {what}",
+                    f"whole numbers written in one way: as text, `{text}` and "
+                    f"`{text.partition('.')[0]}` are two keys, and nothing joins them",
+                    "Write the column as integers, or as Parquet; pandas adds `.0` where a column "
+                    "has gaps.",
+                )
+            )
+    return found
+
+
 def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) -> list[str]:
     read = sum(sample.tally.of("read").values())
     amount = "all there are" if sample.whole else f"a sample of {sample.files} files"
@@ -279,6 +380,12 @@ def _summary(config: Config, schema: LogSchema, found: Inputs, sample: _Sample) 
         f"{len(schema.numeric)} numeric features; "
         f"statistics of past days: {len(schema.statistics)}",
     ]
+    if sample.headers_only:
+        paths = name_some(sample.headers_only)
+        lines.append(f"not read but for their columns, {len(sample.headers_only)} files: {paths}")
+    if sample.cut:
+        cut = name_some(sample.cut)
+        lines.append(f"not read after {_ROWS_PER_FILE:,} rows, {len(sample.cut)} files: {cut}")
     if sample.rows is None:
         return lines
     counts = sample.rows.column(text_column(schema.scenario)).value_counts().to_pylist()

@@ -146,6 +146,7 @@ def _outcomes(config: Config) -> Outcomes | None:
         ),
         window=clock.ticks(data.attribution_window),
         skew=clock.ticks(clock.max_skew),
+        time_unit=clock.unit,
     )
 
 
@@ -224,7 +225,9 @@ def _find_inputs(config: Config) -> Inputs:
     data = config.data
     root = data.path
     days = splits(config)
-    files, problems = find_log_files(root, data.logs, data.format, days, data.day.column)
+    files, problems = find_log_files(
+        root, data.logs, data.format, days, data.day.column, data.empty_days == "warn"
+    )
     if data.success_marker is not None:
         problems += missing_markers(root, data.success_marker, days, "data.success_marker")
     outcomes, open_days, missing = _find_outcomes(config, len(files))

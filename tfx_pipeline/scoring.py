@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from serving.signatures import REQUEST_COLUMNS, SERVING_DEFAULT
 from transforms.examples import SCENARIO, true_feature
-from transforms.sparse import first_values
+from transforms.sparse import only_values
 from transforms.task_labels import LabelKind
 
 _BATCH = 4096
@@ -63,8 +63,9 @@ def read_rows(
     batches = []
     for serialized in dataset:
         features = tf.io.parse_example(serialized, spec)
-        found = {name: _column(features[name]) for name in types}
-        found |= {n: first_values([features[n]], 0)[0][:, 0] for n in also if also[n] == tf.int64}
+        found = {name: _column(name, features[name]) for name in types}
+        whole = [name for name in also if also[name] == tf.int64]
+        found |= {name: only_values({name: features[name]}, 0)[0][:, 0] for name in whole}
         batches.append({"": serialized, **found})
     columns = {
         name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ["", *types]
@@ -78,11 +79,11 @@ def read_rows(
     )
 
 
-def _column(feature: tf.SparseTensor) -> tf.Tensor:
-    """First value of each row: text, or float32 with NaN where there is none."""
+def _column(name: str, feature: tf.SparseTensor) -> tf.Tensor:
+    """The value of each row: text, or float32 with NaN where there is none."""
     if feature.dtype == tf.string:
-        return first_values([feature], "")[0][:, 0]
-    values, present = first_values([feature], 0)
+        return only_values({name: feature}, "")[0][:, 0]
+    values, present = only_values({name: feature}, 0)
     return tf.where(present, tf.cast(values, tf.float32), float("nan"))[:, 0]
 
 

@@ -14,8 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.clock import TICKS
+
 # Just what Arrow's cast from text to double takes, so that a cast of matches cannot fail.
 _NUMBER = r"^-?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
+_TRUE = pa.array(["true", "True", "TRUE"])
+_FALSE = pa.array(["false", "False", "FALSE"])
 _MAX_EXACT = float(1 << 53)
 
 
@@ -42,7 +46,7 @@ def is_scalar(kind: pa.DataType) -> bool:
 
 
 def to_text(column: pa.Array | pa.ChunkedArray) -> Cells:
-    """Reads cells as text: integers as `7`, also those stored as 7.0; NaN as missing.
+    """Reads cells as text, by the rules of docs/reference/logs.md.
 
     Args:
       column: Cells of a scalar type, [B].
@@ -62,26 +66,28 @@ def to_text(column: pa.Array | pa.ChunkedArray) -> Cells:
             texts = [_decoded(value) for value in binary.to_pylist()]
             values = pa.array(texts, pa.string())
             return Cells(values, _missing(values) & ~_missing(array))
-    if pa.types.is_decimal(kind):  # Arrow has no cast from decimals to text
-        return Cells(pa.array(map(_optional_str, array.to_pylist()), pa.string()), None)
+    if pa.types.is_decimal(kind):
+        return Cells(_decimal_text(array), None)
+    if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        return Cells(_time_text(array), None)
     return Cells(array.cast(pa.string()), None)
 
 
-def to_number(column: pa.Array | pa.ChunkedArray) -> Cells:
-    """Reads cells as numbers: NaN as missing, true as 1, a timestamp in its unit.
+def to_number(column: pa.Array | pa.ChunkedArray, unit: str = "s") -> Cells:
+    """Reads cells as numbers, by the rules of docs/reference/logs.md.
 
     Args:
       column: Cells of a scalar type, [B].
+      unit: What timestamps, dates and times of day are counted in: a key of `TICKS`.
 
     Returns:
       Numbers, float64 [B]; bad where a text is no number, or a number is not finite.
     """
     array = _flat(column)
-    if _is_bytes(array.type):
+    if _is_bytes(array.type) or pa.types.is_decimal(array.type):
         values = _parsed(array)
     elif pa.types.is_temporal(array.type):
-        whole = pa.int32() if array.type.bit_width == 32 else pa.int64()
-        values = array.cast(whole).cast(pa.float64(), safe=False)
+        values = _counted(array, unit)
     else:
         values = array.cast(pa.float64(), safe=False)
     bad = _missing(values) & ~_missing(array)
@@ -91,6 +97,11 @@ def to_number(column: pa.Array | pa.ChunkedArray) -> Cells:
         bad |= infinite
         values = pa.array(numbers, mask=~np.isfinite(numbers))
     return Cells(values, bad if bad.any() else None)
+
+
+def nested_text(value: object) -> str:
+    """A list or an object as JSON, the same whatever keys and types its neighbours have."""
+    return json.dumps(_pruned(value), ensure_ascii=False, sort_keys=True, default=_readable)
 
 
 def show_rows(table: pa.Table) -> list[str]:
@@ -105,6 +116,15 @@ def show_cell(column: pa.Array | pa.ChunkedArray, position: int) -> str:
     """One cell for people to read, as JSON."""
     (row,) = show_rows(pa.table({"": column.slice(position, 1)}))
     return row.removeprefix('{"": ').removesuffix("}")
+
+
+def _pruned(value: object) -> object:
+    """Without the keys that are missing, and with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {str(k): _pruned(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_pruned(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _readable(value: object) -> str:
@@ -137,10 +157,6 @@ def _decoded(value: bytes | None) -> str | None:
         return None
 
 
-def _optional_str(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
 def _float_text(array: pa.Array) -> pa.Array:
     unique = array.dictionary_encode()
     texts = []
@@ -150,10 +166,54 @@ def _float_text(array: pa.Array) -> pa.Array:
     return pa.array(texts, pa.string()).take(unique.indices)
 
 
+def _decimal_text(array: pa.Array) -> pa.Array:
+    """As few digits as tell the value: 5.0000000000 is `5`, 1.50 is `1.5`."""
+    try:
+        return array.cast(pa.int64()).cast(pa.string())
+    except pa.ArrowInvalid:  # fractions, or beyond 64 bits
+        unique = array.dictionary_encode()
+        texts = [f"{value:f}" for value in unique.dictionary.to_pylist()]
+        texts = [t.rstrip("0").rstrip(".") if "." in t else t for t in texts]
+        return pa.array(texts, pa.string()).take(unique.indices)
+
+
+def _time_text(array: pa.Array) -> pa.Array:
+    """The same digits whatever the unit; with a zone, the time in UTC and a `Z`."""
+    kind = array.type
+    is_zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+    plain = array.view(pa.timestamp(kind.unit)) if is_zoned else array
+    texts = pc.replace_substring_regex(plain.cast(pa.string()), r"(\.\d*?)0+$", r"\1")
+    texts = pc.replace_substring_regex(texts, r"\.$", "")
+    return pc.binary_join_element_wise(texts, "Z", "") if is_zoned else texts
+
+
+def _counted(array: pa.Array, unit: str) -> pa.Array:
+    """Times since 1970-01-01 in UTC, or since midnight, in one unit whatever theirs is."""
+    stored = "ms" if pa.types.is_date(array.type) else "ns"
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp(stored))
+    elif pa.types.is_time(array.type):
+        array = array.cast(pa.time64(stored))
+    else:
+        stored = array.type.unit
+    counts = array.view(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    # Microseconds in between: doubles hold them to the digit, nanoseconds not even by the hundred,
+    # and times that are equal must be so in every unit.
+    if stored == "ns":
+        micros = counts // 1000 + counts % 1000 / 1000
+    else:
+        micros = counts * (1_000_000 / TICKS[stored])
+    ratio = TICKS[unit] / 1_000_000
+    values = micros * ratio if ratio >= 1 else micros / (1_000_000 // TICKS[unit])
+    return pa.array(values, mask=_missing(array))
+
+
 def _parsed(array: pa.Array) -> pa.Array:
     texts = to_text(array).values
     try:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid:
+        texts = pc.if_else(pc.is_in(texts, value_set=_TRUE), "1", texts)
+        texts = pc.if_else(pc.is_in(texts, value_set=_FALSE), "0", texts)
         numeric = pc.match_substring_regex(texts, _NUMBER)
         return pc.if_else(numeric, texts, pa.scalar(None, pa.string())).cast(pa.float64())

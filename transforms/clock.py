@@ -46,7 +46,7 @@ class Clock:
         first = np.array([self._midnight(day) for day in distinct])[positions]
         end = np.array([self._midnight(day + 1) for day in distinct])[positions]
         # The day's end is the next day's first tick.
-        return np.maximum(0, np.maximum(first - times, times - end + 1))
+        return np.maximum(0, np.maximum(first - times, np.floor(times) - end + 1))
 
     def _midnight(self, day: int) -> float:
         date = datetime.date.fromordinal(int(day))

@@ -64,15 +64,16 @@ def record_day(folder: str, day: datetime.date, found: DayVersion) -> list[DayVe
 
 
 def last_columns(folder: str, before: datetime.date) -> Mapping[str, Sequence[str]] | None:
-    """Columns of the last day before another that was read; None where there is none."""
+    """Columns of the last day before another that had any; None where there is none."""
     days = [
         os.path.basename(path).removesuffix(".json")
         for path in tf.io.gfile.glob(os.path.join(folder, "*.json"))
     ]
-    earlier = max((day for day in days if day < before.isoformat()), default=None)
-    if earlier is None:
-        return None
-    return read_versions(folder, datetime.date.fromisoformat(earlier))[-1].columns
+    for day in sorted((day for day in days if day < before.isoformat()), reverse=True):
+        columns = read_versions(folder, datetime.date.fromisoformat(day))[-1].columns
+        if columns:
+            return columns
+    return None
 
 
 def _path(folder: str, day: datetime.date) -> str:

@@ -13,11 +13,13 @@ import pandas as pd
 import pyarrow as pa
 from pandas.util import hash_array
 
-from transforms.cells import is_scalar, to_text
+from transforms.cells import is_scalar, nested_text, to_text
 
 EVENT_BITS = 16
 """Lowest bits of an order hash, which only order the events of a request."""
 
+_MAX_EXACT = float(1 << 53)
+_FRACTION = np.uint64(0x9E3779B97F4A7C15)  # so that no fraction's bits are those of an integer
 _NO_VALUE = np.uint64(0)
 
 
@@ -96,12 +98,10 @@ def _cell_hashes(column: pa.Array) -> np.ndarray:
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) and kind != pa.float16():
-        whole = pa.types.is_integer(kind)
-        numbers = column.cast(pa.int64() if whole else pa.float64(), safe=False).fill_null(0)
-        hashes = mix(numbers.to_numpy(zero_copy_only=False).view(np.uint64) + np.uint64(1))
+        hashes = _number_hashes(column)
     else:
         if not is_scalar(kind):
-            column = pa.array([None if v is None else repr(v) for v in column.to_pylist()])
+            column = pa.array([None if v is None else nested_text(v) for v in column.to_pylist()])
         elif not (pa.types.is_string(kind) or pa.types.is_binary(kind)):
             column = to_text(column).values
         unique = column.cast(pa.binary()).dictionary_encode()
@@ -109,6 +109,17 @@ def _cell_hashes(column: pa.Array) -> np.ndarray:
         table = np.append(hash_array(values, categorize=False), _NO_VALUE)
         hashes = table[unique.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)]
     return np.where(valid, np.maximum(hashes, np.uint64(1)), _NO_VALUE)
+
+
+def _number_hashes(column: pa.Array) -> np.ndarray:
+    """Hashes of numbers; whole ones have one hash, however their column stores them."""
+    if pa.types.is_integer(column.type):
+        whole = column.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
+        return mix(whole.view(np.uint64) + np.uint64(1))
+    numbers = column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+    is_whole = (np.abs(numbers) < _MAX_EXACT) & (numbers == np.floor(numbers))
+    whole = np.where(is_whole, numbers, 0).astype(np.int64).view(np.uint64) + np.uint64(1)
+    return mix(np.where(is_whole, whole, numbers.view(np.uint64) ^ _FRACTION))
 
 
 def mix(x: np.ndarray) -> np.ndarray:

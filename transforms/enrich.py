@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.cells import is_scalar, show_cell, to_number, to_text
-from transforms.log_schema import LogSchema, did_you_mean, merge_problems
+from transforms.log_schema import LogSchema, did_you_mean, merge_problems, name_some
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
@@ -73,6 +74,8 @@ def load_side_table(
             with open_file(path) as file:
                 for block in read_blocks(file, path, file_format(path, format)):
                     raw = parse_block(block, open_file)
+                    if not raw.table.column_names and not raw.broken:
+                        continue  # nothing is in it
                     part, found = _typed(schema, name, path, raw)
                     problems += found
                     columns[path].update(raw.table.column_names)
@@ -88,6 +91,8 @@ def load_side_table(
             for c in sorted((everything & schema.uses.keys()) - found_here)
             if found_here
         ]
+    if not problems and not parts:
+        problems = [Problem(name_some(paths), "no rows", f"rows, for data.tables.{name}")]
     if not problems:
         rows = pa.concat_tables(parts, promote=True).combine_chunks()
         problems = _repeated_keys(schema.table_keys[name], rows.column(KEY), sources)
@@ -135,9 +140,10 @@ def _typed(
         )
         return None, problems
     typed = {}
+    number = partial(to_number, unit=schema.time_unit)
     wanted = [(key, KEY, to_text)]
     wanted += [(c, text_column(c), to_text) for c in schema.text_columns if c != key]
-    wanted += [(c, number_column(c), to_number) for c in schema.number_columns if c != key]
+    wanted += [(c, number_column(c), number) for c in schema.number_columns if c != key]
     for column, target, read in wanted:
         if column not in raw.table.column_names:
             continue
@@ -148,7 +154,7 @@ def _typed(
         typed[target], bad = read(cells)
         bad = np.zeros(len(cells), bool) if bad is None else bad
         bad |= raw.nested.get(column, False)
-        kind = "numbers" if read is to_number else "single texts in UTF-8"
+        kind = "numbers" if read is number else "single texts in UTF-8"
         problems += [
             Problem(
                 f"{path}, row {raw.numbers[i]}",

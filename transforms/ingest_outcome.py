@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ _FEW_CELLS = 20
 """Fewer bad cells say nothing of their column: they are rejected rows like others."""
 
 _COMMONEST = 3
+_TEMPORAL = ("timestamp", "date", "time")
 
 
 def ingest_counts(
@@ -59,6 +61,7 @@ def ingest_counts(
         "clock": {kind: tally.of("clock").get(kind, 0) for kind in ("skewed", "other_day")},
         "files": [{"path": f.path, "rows": read.get(f.path, 0)} for f in files],
         "days": {str(day): tally.of("day").get(str(day), 0) for day in splits.days},
+        "empty_days": [str(day) for day in empty_days(tally, splits)],
     }
     parts = ("duplicates", "rejected", "out_of_range", *kept)
     if counts["read"] != sum(counts[part] for part in parts):
@@ -99,6 +102,7 @@ def unusable(
             # What is in no file at all is not gone, but misspelt.
             fill = schema.fill_columns & anywhere
             problems += column_problems(schema, path, columns, table_columns, fill)
+    problems += _times_beside_numbers(tally, schema)
     return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
 
 
@@ -137,21 +141,57 @@ def too_many_rejected(
     return problems
 
 
-def days_without_rows(tally: Tally, splits: Splits) -> list[Problem]:
+def empty_days(tally: Tally, splits: Splits) -> list[datetime.date]:
     """Days that are needed but have no usable row."""
-    days = tally.of("day")
+    rows = tally.of("day")
+    return [day for day in splits.days if not rows.get(str(day))]
+
+
+def days_without_rows(tally: Tally, splits: Splits, may_be_empty: bool = False) -> list[Problem]:
+    """What is wrong with days without a usable row.
+
+    Args:
+      tally: What was counted.
+      splits: Which days are needed.
+      may_be_empty: Whether a day may have none, as long as another of its split has.
+    """
+    empty = set(empty_days(tally, splits))
+    with_rows = {split for day, split in splits.days.items() if day not in empty}
     others = list(tally.of("out_of_range"))
-    remedy = f"Its other rows are of {others[0]} to {others[-1]}." if others else ""
+    elsewhere = [f"Its other rows are of {others[0]} to {others[-1]}."] if others else []
+    if may_be_empty:
+        expected = "rows on a day of the split"
+    else:
+        expected = "rows on every day of the split"
+        elsewhere.append("Where a day has none, as a closed day may, set data.empty_days to warn.")
     return [
         Problem(
-            f"data.{split}",
-            f"no usable row of {day} in the log",
-            "rows on every day of the split",
-            remedy,
+            f"data.{split}", f"no usable row of {day} in the log", expected, " ".join(elsewhere)
         )
         for day, split in splits.days.items()
-        if not days.get(str(day))
+        if day in empty and not (may_be_empty and split in with_rows)
     ]
+
+
+def _times_beside_numbers(tally: Tally, schema: LogSchema) -> list[Problem]:
+    """Columns that are timestamps in some files, and numbers of an unknown unit in others."""
+    if schema.clock is not None:
+        return []
+    problems = []
+    for column in schema.number_columns:
+        types = {path: found[column] for path, found in tally.columns.items() if found.get(column)}
+        times = sorted(p for p, kinds in types.items() if min(kinds).startswith(_TEMPORAL))
+        numbers = sorted(types.keys() - times)
+        if times and numbers:
+            problems.append(
+                Problem(
+                    name_some(numbers),
+                    f"numbers in column `{column}`, which is {min(types[times[0]])} in {times[0]}",
+                    "numbers of a known unit beside timestamps",
+                    "Set data.clock.unit to it; timestamps are then counted in it.",
+                )
+            )
+    return problems
 
 
 def _columns_of_the_wrong_type(tally: Tally, schema: LogSchema) -> list[Problem]:

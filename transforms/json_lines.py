@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
+from transforms.cells import nested_text, to_text
 from transforms.raw_rows import BrokenRow, RawRows
 
 _MAX_EXACT = float(1 << 53)
+_INT64 = 1 << 63
 _NESTED = (dict, list)
 
 
@@ -28,14 +30,17 @@ def read_json_lines(data: bytes, first_line: int) -> RawRows:
       The rows. A key that a line does not have is null there; a column that JSON types
       differently from line to line is text.
     """
-    lines = data.split(b"\n")
-    numbers = np.array([i for i, line in enumerate(lines) if line.strip()], np.int64)
+    lines = [line.strip() for line in data.split(b"\n")]
+    numbers = np.array([i for i, line in enumerate(lines) if line], np.int64)
     if not len(numbers):
         return RawRows(pa.table({}), numbers)
-    try:
-        table = _parse(data, lines[numbers[0]])
-    except (pa.ArrowInvalid, UnicodeDecodeError, ValueError):
-        table = None
+    table = None
+    # Arrow parses through line ends: `{} {"a":` and `1}` would be two rows of two lines.
+    if all(lines[i][:1] == b"{" and lines[i][-1:] == b"}" for i in numbers):
+        try:
+            table = _parse(data, lines[numbers[0]])
+        except (pa.ArrowInvalid, UnicodeDecodeError, ValueError):
+            pass
     if table is not None and table.num_rows == len(numbers) and not _changes_values(table):
         return RawRows(table, numbers + first_line)
     return _parse_one_by_one(lines, numbers, first_line)
@@ -73,7 +78,7 @@ def _parse_one_by_one(lines: Sequence[bytes], numbers: np.ndarray, first_line: i
     for i in numbers:
         row, reason = _object(lines[i])
         if reason:
-            raw = lines[i].decode("utf-8", errors="replace").strip()
+            raw = lines[i].decode("utf-8", errors="replace")
             broken.append(BrokenRow(int(i) + first_line, reason, raw))
         else:
             rows.append(row)
@@ -95,7 +100,9 @@ def _object(line: bytes) -> tuple[dict[str, Any], str]:
     except UnicodeDecodeError:
         return {}, "the line is not UTF-8"
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_distinct)
+    except _RepeatedKeyError as error:
+        return {}, f"the line has the key {error} more than once"
     except (ValueError, RecursionError):
         return {}, "the line is not JSON"
     if not isinstance(row, dict):
@@ -108,10 +115,28 @@ def _object(line: bytes) -> tuple[dict[str, Any], str]:
     return row, ""
 
 
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKeyError(next(json.dumps(name) for name in row if names.count(name) > 1))
+    return row
+
+
 def _column(values: list[Any]) -> pa.Array:
+    """The type that Arrow gives a column of such values, where it gives one and keeps them."""
     kinds = {type(v) for v in values if v is not None}
-    if kinds <= {bool} or kinds <= {float}:
+    if len(kinds) <= 1 and not kinds & {int, dict, list}:
         return pa.array(values)
+    ints = [v for v in values if type(v) is int]
+    if kinds == {int} and all(-_INT64 <= v < _INT64 for v in ints):
+        return pa.array(values, pa.int64())
+    if kinds == {int, float} and all(abs(v) < _MAX_EXACT for v in ints):
+        return pa.array(values, pa.float64())
     return pa.array([_text(v) for v in values], pa.string())
 
 
@@ -119,7 +144,5 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float):
-        if value != value:
-            return None
-        return str(int(value)) if abs(value) < _MAX_EXACT and value == int(value) else str(value)
-    return json.dumps(value)
+        return to_text(pa.array([value])).values[0].as_py()
+    return nested_text(value) if isinstance(value, _NESTED) else json.dumps(value)

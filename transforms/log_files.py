@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import hashlib
 import os
 from collections.abc import Iterable
@@ -59,7 +60,12 @@ def find_files(root: str, pattern: str, key: str) -> tuple[list[str], list[Probl
 
 
 def find_log_files(
-    root: str, pattern: str, format: str, splits: Splits, day_column: str | None
+    root: str,
+    pattern: str,
+    format: str,
+    splits: Splits,
+    day_column: str | None,
+    may_be_empty: bool = False,
 ) -> tuple[list[LogFile], list[Problem]]:
     """Files of the log that hold days that are needed.
 
@@ -69,9 +75,10 @@ def find_log_files(
       format: Their format, or `auto`.
       splits: Which days are needed.
       day_column: Column of the day. None where the path tells it.
+      may_be_empty: Whether a day may have none, as long as another of its split has.
 
     Returns:
-      The files, by name; and a problem for every day without one, for names that do not tell
+      The files, by name; and a problem for every day that lacks one, for names that do not tell
       the format, and if nothing tells a row's day.
     """
     parts = [part for part in DAY_PARTS if part in pattern]
@@ -84,7 +91,7 @@ def find_log_files(
         return [], [problem]
     days: dict[str, int | None]
     if parts:
-        days, problems = _files_by_day(root, pattern, splits, day_column is None)
+        days, problems = _files_by_day(root, pattern, splits, day_column is None, may_be_empty)
     else:
         paths, problems = find_files(root, pattern, "data.logs")
         days = dict.fromkeys(paths)
@@ -170,32 +177,48 @@ def fingerprint(paths: Iterable[str], root: str) -> str:
 
 
 def _files_by_day(
-    root: str, pattern: str, splits: Splits, path_tells_day: bool
+    root: str, pattern: str, splits: Splits, path_tells_day: bool, may_be_empty: bool
 ) -> tuple[dict[str, int | None], list[Problem]]:
     found: dict[str, int | None] = {}
-    problems = []
+    with_files = set()
+    absent = []
     for day, split in splits.days.items():
-        filled = name_day(pattern, day)
-        paths = _match(root, filled)
+        filled = FileSystems.join(root, name_day(pattern, day))
+        paths = _match(root, name_day(pattern, day))
         found.update(dict.fromkeys(paths, day.toordinal() if path_tells_day else None))
-        if not paths:
-            problems.append(
-                Problem(
-                    FileSystems.join(root, filled),
-                    "no such file",
-                    f"the log of {day}, a day of data.{split}",
-                    "Copy it there, or change the days.",
-                )
-            )
+        if paths:
+            with_files.add(split)
+        else:
+            absent.append((filled, day, split))
+    remedy = "Copy it there, or change the days."
+    if not may_be_empty:
+        remedy += " Where a day has none, as a closed day may, set data.empty_days to warn."
+    problems = [
+        Problem(path, "no such file", f"the log of {day}, a day of data.{split}", remedy)
+        for path, day, split in absent
+        if not may_be_empty or split not in with_files
+    ]
     return found, problems
 
 
 def _match(root: str, pattern: str) -> list[str]:
     (result,) = FileSystems.match([FileSystems.join(root, pattern)])
     paths = [metadata.path for metadata in result.metadata_list]
+    asked_for = [part for part in pattern.split("/") if part.startswith(_HIDDEN)]
     # On a local disk a folder matches too; an object store has none.
-    files = sorted(path for path in paths if not os.path.isdir(path))
-    # As in Hadoop and Spark, such names are marks, checksums and drafts, unless they are asked for.
-    if os.path.basename(pattern).startswith(_HIDDEN):
-        return files
-    return [path for path in files if not os.path.basename(path).startswith(_HIDDEN)]
+    return sorted(
+        path
+        for path in paths
+        if not os.path.isdir(path)
+        and not any(_is_hidden(name, asked_for) for name in path.removeprefix(root).split("/"))
+    )
+
+
+def _is_hidden(name: str, asked_for: Iterable[str]) -> bool:
+    """Whether a file or folder is a mark, a checksum or a draft, as Hadoop and Spark name them.
+
+    Like Spark, this takes `_hour=05` for a partition, which holds data.
+    """
+    if not name.startswith(_HIDDEN) or (name.startswith("_") and "=" in name):
+        return False
+    return not any(fnmatch.fnmatchcase(name, part) for part in asked_for)

@@ -16,6 +16,7 @@ from transforms.enrich import SideTable, join, number_column, text_column
 from transforms.labels import Expression
 from transforms.log_schema import LogSchema, column_problems
 from transforms.raw_rows import RawRows
+from transforms.readers import SEPARATORS
 from transforms.row_reader import LogFile, Rejections, RowReader
 from transforms.schema_changes import TEXT, stored_types
 from transforms.tally import Tally
@@ -101,7 +102,7 @@ def prepare_rows(
     tally = Tally()
     tally.count("read", file.path, rows=raw.table.num_rows + len(raw.broken))
     tally.columns[file.path] = {
-        name: {TEXT} if file.format == "csv" else stored_types(kind)
+        name: {TEXT} if file.format in SEPARATORS else stored_types(kind)
         for name, kind in zip(raw.table.schema.names, raw.table.schema.types, strict=True)
     }
     rejections = Rejections(file, tally)
@@ -180,7 +181,8 @@ class _Work(RowReader):
     """Rows of one file on their way to typed columns."""
 
     def __init__(self, raw: RawRows, file: LogFile, schema: LogSchema, tally: Tally):
-        super().__init__(raw, file, tally, schema.only_features if schema.fill_cells else ())
+        fill = schema.only_features if schema.fill_cells else ()
+        super().__init__(raw, file, tally, schema.time_unit, fill)
         self.schema = schema
 
     def days(self) -> np.ndarray:

@@ -121,6 +121,11 @@ class LogSchema:
             )
         )
 
+    @property
+    def time_unit(self) -> str:
+        """What timestamps and dates are counted in where they are numbers."""
+        return "s" if self.clock is None else self.clock.unit
+
     @cached_property
     def only_features(self) -> frozenset[str]:
         """Columns that are features and nothing else, so that their values may be missing."""

@@ -44,8 +44,8 @@ def prepare_outcomes(
     expressions = [column.expression for column in outcomes.columns]
     texts = {*outcomes.key, *outcomes.event_key}.union(*(e.text_columns for e in expressions))
     numbers = {outcomes.time}.union(*(e.columns - e.text_columns for e in expressions))
-    if file.format != "jsonl":  # whose lines leave out what is missing
-        names = raw.table.column_names
+    names = raw.table.column_names
+    if names and file.format != "jsonl":  # whose lines leave out what is missing
         tally.problems |= {
             Problem(
                 file.path,
@@ -58,7 +58,7 @@ def prepare_outcomes(
         }
         if tally.problems:
             return None, rejections.table(), tally
-    reader = RowReader(raw, file, tally)
+    reader = RowReader(raw, file, tally, outcomes.time_unit)
     typed = {text_column(column): reader.text(column) for column in sorted(texts)}
     typed |= {number_column(column): reader.number(column) for column in sorted(numbers)}
     for column in (*outcomes.key, *outcomes.event_key):

@@ -51,6 +51,7 @@ class Outcomes:
       columns: What is made of them.
       window: Length of the attribution window, in the unit of the times.
       skew: How much earlier than its impression an outcome may seem to be, in that unit.
+      time_unit: That unit.
     """
 
     key: tuple[str, ...]
@@ -59,6 +60,7 @@ class Outcomes:
     columns: tuple[OutcomeColumn, ...]
     window: float
     skew: float
+    time_unit: str
 
     @property
     def names(self) -> tuple[str, ...]:

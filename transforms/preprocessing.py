@@ -21,7 +21,7 @@ from transforms.dense_transform import (
 from transforms.graph_settings import write_settings
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
-from transforms.sparse import first_values
+from transforms.sparse import only_values
 
 
 def preprocessing_fn(
@@ -55,11 +55,11 @@ def preprocessing_fn(
     write_settings(custom_config)
     # `DenseTransform` finds the tensors that have names.
 
-    texts, are_there = first_values([inputs[name] for name in categorical], "")
+    texts, are_there = only_values({name: inputs[name] for name in categorical}, "")
     text_keys = tf.identity(categorical_keys(categorical, texts, are_there), TEXT_KEYS)
     keys, wide = [text_keys], tf.zeros([tf.shape(text_keys)[0], 0], tf.float32)
     if numeric:
-        values, present = first_values([inputs[name] for name in numeric], 0.0)
+        values, present = only_values({name: inputs[name] for name in numeric}, 0.0)
         values, present = tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER)
         # By position, for a name in a graph may not hold what a feature's may.
         boundaries = [
@@ -73,21 +73,24 @@ def preprocessing_fn(
         z_scores = log_z_scores(values, present, "moments")
         wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)
 
-    scenario, _ = first_values([inputs[custom_config["scenario_column"]]], "")
-    labels = [first_values([inputs[task]], 0) for task in custom_config["tasks"]]
+    def one(name: str, default: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return only_values({name: inputs[name]}, default)
+
+    scenario, _ = one(custom_config["scenario_column"], "")
+    labels = [one(task, 0) for task in custom_config["tasks"]]
     outputs = {
         "keys": tf.concat(keys, axis=1),
         "numbers": wide,
         "scenario": _scenario_id(
             tf.identity(scenario[:, 0], SCENARIO_TEXTS), custom_config["scenarios"]
         ),
-        "day": first_values([inputs[custom_config["day_column"]]], 0)[0][:, 0],
+        "day": one(custom_config["day_column"], 0)[0][:, 0],
         "labels": tf.concat([tf.cast(values, tf.float32) for values, _ in labels], axis=1),
     }
     if custom_config.get("spaces"):
         outputs["spaces"] = tf.concat([tf.cast(found, tf.float32) for _, found in labels], axis=1)
     if custom_config.get("request_column"):
-        outputs["request"] = first_values([inputs[custom_config["request_column"]]], 0)[0][:, 0]
+        outputs["request"] = one(custom_config["request_column"], 0)[0][:, 0]
     if custom_config.get("history"):
         outputs |= history_inputs(inputs, custom_config["history"], custom_config["scenarios"])
     return outputs

@@ -7,6 +7,7 @@ raises what it raises, so that a runner can try again.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,14 +23,23 @@ from transforms.json_lines import read_json_lines
 from transforms.problems import InputError, Problem
 from transforms.raw_rows import RawRows
 
-Format = Literal["csv", "parquet", "jsonl"]
+Format = Literal["csv", "tsv", "parquet", "jsonl"]
+
+SEPARATORS: dict[str, str] = {"csv": ",", "tsv": "\t"}
+"""What is between the columns, by format."""
 
 BLOCK_BYTES = 8 << 20
 """Text read at a time, about 100,000 rows of twenty short columns."""
 
+_HEAD_BYTES = 64 << 10
+
+_OTHER_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
     ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
@@ -44,7 +54,7 @@ class Block:
       path: The file.
       format: Its format.
       first_row: Number in the file of the block's first line (text) or row (Parquet), from 1.
-      header: Column names, for CSV.
+      header: Column names, for CSV and TSV.
       data: Whole lines of text; empty for Parquet.
       row_group: Which row group, for Parquet.
     """
@@ -85,7 +95,8 @@ def read_blocks(
 ) -> Iterator[Block]:
     """Reads a file as blocks, without parsing them.
 
-    A CSV file without rows gives one empty block, which still knows the columns.
+    A CSV file without rows gives one empty block, which still knows the columns; one without a
+    byte, as engines write parts without rows, has none.
 
     Args:
       file: The file as stored, open for reading; seekable for Parquet.
@@ -94,13 +105,14 @@ def read_blocks(
       block_bytes: Most bytes of text to read at a time.
 
     Raises:
-      InputError: if the file is cut short, damaged, empty or not of its format.
+      InputError: if the file is cut short, damaged or not of its format.
     """
     if format == "parquet":
         first_row = 1
-        for i, rows in enumerate(_row_group_sizes(file, path)):
+        metadata = _open_parquet(file, path).metadata
+        for i in range(metadata.num_row_groups):
             yield Block(path, format, first_row, row_group=i)
-            first_row += rows
+            first_row += metadata.row_group(i).num_rows
         return
     stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.endswith(".gz") else file
     try:
@@ -122,8 +134,9 @@ def parse_block(block: Block, open_file: Callable[[str], BinaryIO]) -> RawRows:
     Raises:
       InputError: if a Parquet file is damaged.
     """
-    if block.format == "csv":
-        return read_csv_lines(block.data, block.header, block.first_row)
+    if block.format in SEPARATORS:
+        separator = SEPARATORS[block.format]
+        return read_csv_lines(block.data, block.header, block.first_row, separator)
     if block.format == "jsonl":
         return read_json_lines(block.data, block.first_row)
     with open_file(block.path) as file:
@@ -134,7 +147,25 @@ def parse_block(block: Block, open_file: Callable[[str], BinaryIO]) -> RawRows:
     return RawRows(table, np.arange(table.num_rows, dtype=np.int64) + block.first_row)
 
 
-def _row_group_sizes(file: BinaryIO, path: str) -> list[int]:
+def read_head(file: BinaryIO, path: str, format: Format) -> RawRows:
+    """Reads the columns of a file, and of text its first rows.
+
+    Args:
+      file: The file as stored, open for reading; seekable for Parquet.
+      path: Its name; one that ends in .gz is decompressed.
+      format: Its format.
+
+    Raises:
+      InputError: as `read_blocks` does, of what is read.
+    """
+    if format == "parquet":
+        schema = _open_parquet(file, path).schema_arrow
+        return RawRows(schema.empty_table(), np.array([], np.int64))
+    blocks = read_blocks(file, path, format, _HEAD_BYTES)
+    return parse_block(next(blocks), lambda _: file)
+
+
+def _open_parquet(file: BinaryIO, path: str) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
@@ -145,8 +176,7 @@ def _row_group_sizes(file: BinaryIO, path: str) -> list[int]:
         raise InputError(
             [Problem(path, f"column `{repeated[0]}` more than once", "columns of different names")]
         )
-    metadata = parquet.metadata
-    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    return parquet
 
 
 def _parquet_error(error: Exception, path: str) -> Exception:
@@ -159,22 +189,36 @@ def _parquet_error(error: Exception, path: str) -> Exception:
     )
 
 
+def _header(line: bytes, path: str, format: Format) -> tuple[str, ...]:
+    try:
+        header = read_header(line, SEPARATORS[format])
+    except UnicodeDecodeError:
+        raise InputError(
+            [Problem(path, "a first line that is not UTF-8", f"a {format.upper()} file in UTF-8")]
+        ) from None
+    except ValueError as error:
+        expected = f"a {format.upper()} file in UTF-8 that starts with its column names"
+        raise InputError([Problem(path, str(error), expected)]) from error
+    for separator, name in _OTHER_SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            ours = _OTHER_SEPARATORS[SEPARATORS[format]]
+            formats = [other for other, used in SEPARATORS.items() if used == separator]
+            remedy = "Write it again with commas, or as Parquet."
+            if formats:
+                remedy = f"Set data.format: {formats[0]}, or name such files *.{formats[0]}."
+            found = f"{name} between the columns of its first line, {header[0][:80]!r}"
+            raise InputError([Problem(path, found, f"{ours} in a {format.upper()} file", remedy)])
+    return header
+
+
 def _text_blocks(stream: BinaryIO, path: str, format: Format, size: int) -> Iterator[Block]:
     header: tuple[str, ...] = ()
     line = 1
-    if format == "csv":
-        try:
-            header = read_header(stream.readline())
-        except UnicodeDecodeError:
-            raise InputError(
-                [Problem(path, "a first line that is not UTF-8", "a CSV file in UTF-8")]
-            ) from None
-        except ValueError as error:
-            raise InputError(
-                [Problem(path, str(error), "a CSV file in UTF-8 that starts with its column names")]
-            ) from error
-        line = 2
-    rest = b""
+    first = stream.readline()
+    if format in SEPARATORS and first:
+        header = _header(first, path, format)
+        line, first = 2, b""
+    rest = first.removeprefix(codecs.BOM_UTF8)
     empty = True
     while chunk := stream.read(size):
         data = rest + chunk

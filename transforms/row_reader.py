@@ -82,15 +82,22 @@ class RowReader:
       raw: The rows, [B].
       file: Their file.
       tally: Gets the counts of cells.
+      time_unit: What timestamps and dates are counted in.
       fill: Columns whose cells count as missing where they cannot be read.
     """
 
     def __init__(
-        self, raw: RawRows, file: LogFile, tally: Tally, fill: Collection[str] = frozenset()
+        self,
+        raw: RawRows,
+        file: LogFile,
+        tally: Tally,
+        time_unit: str,
+        fill: Collection[str] = frozenset(),
     ):
         self.raw = raw
         self.file = file
         self.tally = tally
+        self.time_unit = time_unit
         self.fill = fill
         self.size = raw.table.num_rows
         self.reasons = np.zeros(self.size, np.int32)
@@ -128,12 +135,11 @@ class RowReader:
             self.tally.count("bad_cells", *what, rows=int(bad.sum()), example=example)
 
     def _read(self, column: str, kind: str) -> pa.Array:
-        read = to_text if kind == "text" else to_number
         if column not in self.raw.table.column_names:
             return pa.nulls(self.size, pa.string() if kind == "text" else pa.float64())
         cells = self.raw.table.column(column)
         if is_scalar(cells.type):
-            values, bad = read(cells)
+            values, bad = to_text(cells) if kind == "text" else to_number(cells, self.time_unit)
         else:
             values = pa.nulls(self.size, pa.string() if kind == "text" else pa.float64())
             bad = cells.is_valid().to_numpy()

@@ -21,7 +21,7 @@ Columns = Mapping[str, Collection[str]]
 """Types that each column is stored in; none where all of its cells are missing."""
 
 TEXT = "text"
-"""Type of all columns of a CSV file."""
+"""Type of all columns of a CSV or TSV file."""
 
 MOST_VALUES = 1000
 """Columns of more values are no enums."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from transforms.feature_state import FeatureState, read_shard
 from transforms.keys import categorical_keys, joint_keys
-from transforms.sparse import first_values
+from transforms.sparse import only_values
 from transforms.statistics import Statistic
 
 
@@ -69,8 +69,8 @@ class ServedStatistics(tf.Module):
         """
         if not self._tables:
             return dict(features)
-        looked_up = self.look_up(*first_values([features[c] for c in self.columns], ""))
-        values, _ = first_values([features[name] for name in self.by], math.nan)
+        looked_up = self.look_up(*only_values({c: features[c] for c in self.columns}, ""))
+        values, _ = only_values({name: features[name] for name in self.by}, math.nan)
         values = tf.where(tf.math.is_nan(values), looked_up, values)
         every_row = tf.stack([tf.range(tf.shape(values, tf.int64)[0])] * 2, axis=1) * [[1, 0]]
         shape = tf.stack([tf.shape(values, tf.int64)[0], 1])

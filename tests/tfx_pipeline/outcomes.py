@@ -207,6 +207,7 @@ def make_outcome(
             "outside": {},
             "filled": {"age": 7},
             "clock": {"skewed": 5, "other_day": 4},
+            "empty_days": ["2024-01-03"],
             "outcomes": {
                 **{"read": 1_015, "matched": 900, "unmatched": 90, "late": 20, "duplicates": 3},
                 **{"rejected": 2, "open_days": ["2024-01-07"]},

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -79,7 +82,8 @@ def test_all_that_is_wrong_is_said_at_once(logs):
     settings = config(logs, tasks__click={"label": "is_clik == 1"})
     assert [str(p) for p in check(settings).problems] == [
         f"{logs}/2024-01-02.csv: found no such file; expected the log of 2024-01-02, a day of "
-        "data.valid. Copy it there, or change the days.",
+        "data.valid. Copy it there, or change the days. Where a day has none, as a closed day may, "
+        "set data.empty_days to warn.",
         f"{logs}/2024-01-01.csv, {logs}/2024-01-03.csv: found no column `is_clik` in the log or "
         "its tables; expected one, for tasks.click.label. Did you mean `is_click`?",
         f"{logs}/2024-01-03.csv: found no column `play_ms` in the log or its tables; expected one, "
@@ -145,6 +149,46 @@ def test_warnings(logs):
     ]
 
 
+def test_whole_numbers_that_are_written_as_decimals(logs):
+    rows = read_day(logs, 2)
+    write_day(logs, 2, [rows[0], *(row.replace(",", ".0,", 1) for row in rows[1:])])
+    (warning,) = check(config(logs)).warnings
+    assert str(warning) == (
+        "features.categorical: found `1.0` and the like beside integers in `user_id`; expected "
+        "whole numbers written in one way: as text, `1.0` and `1` are two keys, and nothing joins "
+        "them. Write the column as integers, or as Parquet; pandas adds `.0` where a column has "
+        "gaps."
+    )
+    write_day(logs, 2, [rows[0].replace(",", ".5,", 1), *rows[1:]])
+    assert check(config(logs)).warnings == ()
+    (logs / "item.csv").write_text(
+        "\n".join(["item_id,author,duration", *[f"{item}.0,a,{10 * item}" for item in range(4)]])
+    )
+    settings = config(logs, tasks__long={"label": "play_ms > 5"}, features__categorical=["item_id"])
+    unmatched, key = check(settings).warnings
+    assert unmatched.found.startswith("no key for 120 of 120 rows")
+    assert str(key).startswith("data.tables.item.key: found `0.0` and the like beside integers in")
+
+
+def test_timestamps_beside_numbers(logs):
+    """Nothing tells the numbers' unit, so that the files cannot be brought into one order."""
+    for day, kind in ((1, pa.timestamp("us")), (2, pa.timestamp("ns")), (3, pa.int64())):
+        table = pa.csv.read_csv(logs / f"2024-01-0{day}.csv")
+        times = pa.array([1000 * time for time in table["time_ms"].to_pylist()], kind)
+        table = table.set_column(table.column_names.index("time_ms"), "time_ms", times)
+        pq.write_table(table, logs / f"2024-01-0{day}.parquet")
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}.parquet")
+    (problem,) = check(settings).problems
+    assert str(problem) == (
+        f"{logs}/2024-01-03.parquet: found numbers in column `time_ms`, which is timestamp[us] in "
+        f"{logs}/2024-01-01.parquet; expected numbers of a known unit beside timestamps. Set "
+        "data.clock.unit to it; timestamps are then counted in it."
+    )
+    clock = {"unit": "us", "other_day": "keep"}
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}.parquet", data__clock=clock)
+    assert check(settings).problems == ()
+
+
 def test_a_day_that_a_column_does_not_hold(logs):
     for day in (1, 2, 3):
         rows = [f"{row},2024010{min(day, 2)}" for row in read_day(logs, day)]
@@ -153,6 +197,19 @@ def test_a_day_that_a_column_does_not_hold(logs):
     settings = config(logs, data__day=by_column, data__logs="2024*.csv")
     (problem,) = check(settings).problems
     assert str(problem).startswith("data.eval: found no usable row of 2024-01-03 in the log")
+
+
+def test_days_without_rows_that_are_allowed(logs, monkeypatch):
+    (logs / "2024-01-02.csv").unlink()
+    settings = config(
+        logs, data__train="2024-01-01..2024-01-02", data__valid=None, data__empty_days="warn"
+    )
+    said = "the log: found no row of 2024-01-02; expected rows; data.empty_days allows for none."
+    result = check(settings)
+    assert result.problems == ()
+    assert [str(w) for w in result.warnings] == [said]
+    monkeypatch.setattr(tfx_pipeline.check, "_ROWS_PER_FILE", 15)
+    assert [str(w) for w in check(settings).warnings] == [said]
 
 
 @pytest.mark.parametrize("block_bytes", [100, 100_000])
@@ -165,6 +222,38 @@ def test_only_a_sample_is_read(logs, monkeypatch, block_bytes):
     result = check(config(logs, data__max_rejected_fraction=0.1))
     assert result.problems == ()
     assert "rows read: 31, a sample of 2 files" in result.summary[0]
+    assert result.summary[2:4] == (
+        f"not read but for their columns, 1 files: {logs}/2024-01-02.csv",
+        f"not read after 15 rows, 2 files: {logs}/2024-01-01.csv, {logs}/2024-01-03.csv",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("part-1.csv", b"user_id,item_id,time_ms,tab,is_click\n", "no column `play_ms` in the log"),
+        ("part-1.csv.gz", b"user_id", "damaged gzip"),
+        ("part-1.parquet", b"", "damaged Parquet"),
+        ("part-1.jsonl", b"PAR1\nx\n", "no row in its first 2 lines; of line 1, the line is not"),
+    ],
+)
+def test_every_file_is_looked_at(logs, name, data, said):
+    for day in (1, 2, 3):
+        folder = logs / f"2024-01-0{day}"
+        folder.mkdir()
+        (logs / f"2024-01-0{day}.csv").rename(folder / "part-0.csv")
+    settings = config(logs, data__logs="{YYYY}-{MM}-{DD}/part-*")
+    (logs / "2024-01-02" / "part-0.0.csv").write_bytes(b"")
+    result = check(settings)
+    assert result.problems == ()
+    assert [str(w) for w in result.warnings] == [
+        f"{logs}/2024-01-02/part-0.0.csv: found not a single byte; expected rows; it is read as a "
+        "part without any."
+    ]
+    assert "rows read: 120, all there are" in result.summary[0]
+    (logs / "2024-01-02" / name).write_bytes(data)
+    (problem,) = check(settings).problems
+    assert problem.where == f"{logs}/2024-01-02/{name}" and problem.found.startswith(said)
 
 
 def test_uses_that_contradict_each_other(logs):

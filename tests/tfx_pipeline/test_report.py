@@ -204,6 +204,7 @@ def test_data_sections(page: str) -> None:
 def test_logs_as_they_are(page: str) -> None:
     text = " ".join(page.split())
     assert "7 cells of age could not be read and count as missing." in text
+    assert "No row is of 2024-01-03." in text
     assert "The time of 4 rows is of another day; that of 5 is off by no more" in text
     assert "Of 1,015 outcomes, 900 belong to a row, 90 to none, 20 came too late, 3 repeat" in text
     assert "not closed of 2024-01-07: rates of these days are too low." in text

@@ -51,6 +51,7 @@ SCHEMA = LogSchema(
         columns=(OutcomeColumn("paid", "amount", "sum"),),
         window=1.5 * _SECONDS,
         skew=0,
+        time_unit="s",
     ),
     enums=("tab",),
 )

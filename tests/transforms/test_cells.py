@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
+from transforms.clock import TICKS
+
+_IDS = ["5", "0", "-100"]
+_INSTANT = datetime.datetime(2024, 1, 1, 10, 0, 0, 120_000)
+_NS = pa.timestamp("ns")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,19 @@ from transforms.cells import is_scalar, show_cell, show_rows, to_number, to_text
         (pa.array([b"x", None]), ["x", None]),
         (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
         (pa.array([datetime.date(2022, 4, 25)]), ["2022-04-25"]),
-        (pa.array([decimal.Decimal("1.50")]), ["1.50"]),
+        (pa.array([datetime.date(2022, 4, 25)], pa.date64()), ["2022-04-25"]),
+        (pa.array([decimal.Decimal("1.50")]), ["1.5"]),
+        (pa.array(map(decimal.Decimal, ("5", "0", "-100")), pa.decimal128(38, 10)), _IDS),
+        (pa.array(map(decimal.Decimal, ("5", "0", "-100")), pa.decimal256(50, 0)), _IDS),
+        (pa.array([decimal.Decimal("1" * 28 + ".10"), None]), ["1" * 28 + ".1", None]),
+        (pa.array([decimal.Decimal("5.00")]).dictionary_encode(), ["5"]),
+        (pa.array([_INSTANT], pa.timestamp("us")), ["2024-01-01 10:00:00.12"]),
+        (pa.array([_INSTANT], pa.timestamp("ns")), ["2024-01-01 10:00:00.12"]),
+        (pa.array([_INSTANT], pa.timestamp("ms")).dictionary_encode(), ["2024-01-01 10:00:00.12"]),
+        (pa.array([_INSTANT], pa.timestamp("s")), ["2024-01-01 10:00:00"]),
+        (pa.array([_INSTANT], pa.timestamp("us", "Asia/Shanghai")), ["2024-01-01 10:00:00.12Z"]),
+        (pa.array([_INSTANT, None], pa.timestamp("s", "+08:00")), ["2024-01-01 10:00:00Z", None]),
+        (pa.array([datetime.time(10, 0, 0, 500_000)], pa.time64("ns")), ["10:00:00.5"]),
         (pa.nulls(2), [None, None]),
         (pa.chunked_array([["a"], ["b"]]), ["a", "b"]),
     ],
@@ -52,14 +70,19 @@ def test_text_that_is_not_utf8_is_bad():
         (pa.array(["1", "x", None, "NaN"]), [1.0, None, None, None], [0, 1, 0, 0]),
         (pa.array(["1", "inf", "1e999"]), [1.0, None, None], [0, 1, 1]),
         (pa.array(["", " 1", "0x10", "1_0", "+1"]), [None] * 5, [1] * 5),
+        (pa.array(["true", "False", "TRUE", "yes"]), [1.0, 0.0, 1.0, None], [0, 0, 0, 1]),
         (pa.array([0, None]), [0.0, None], None),
         (pa.array([(1 << 62) + 1]), [float(1 << 62)], None),
         (pa.array([0.0, math.nan, -math.inf]), [0.0, None, None], [0, 0, 1]),
         (pa.array([True, False]), [1.0, 0.0], None),
-        (pa.array([datetime.date(1970, 1, 3)]), [2.0], None),
-        (pa.array([5], pa.timestamp("ms")), [5.0], None),
+        (pa.array([datetime.date(1970, 1, 3)]), [172_800.0], None),
+        (pa.array([datetime.date(1970, 1, 3), None], pa.date64()), [172_800.0, None], None),
+        (pa.array([datetime.time(10, 0, 0, 500_000)], pa.time64("us")), [36_000.5], None),
+        (pa.array([36_000], pa.time32("s")), [36_000.0], None),
+        (pa.array([5], pa.timestamp("ms")), [0.005], None),
         (pa.array([b"1", b"\xff"]), [1.0, None], [0, 1]),
         (pa.array([decimal.Decimal("1.50")]), [1.5], None),
+        (pa.array([decimal.Decimal("0.1234567891")], pa.decimal128(38, 10)), [0.1234567891], None),
         (pa.nulls(1), [None], None),
     ],
 )
@@ -68,6 +91,24 @@ def test_numbers(stored, numbers, bad):
     assert cells.values.to_pylist() == numbers
     assert cells.values.type == pa.float64()
     assert (cells.bad if bad is None else cells.bad.tolist()) == bad
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@settings(max_examples=60, deadline=None)
+@given(st.integers(-(1 << 52), 1 << 52))
+def test_an_instant_is_one_number_whatever_stores_it(unit, micros):
+    exact = float(Fraction(micros, 1_000_000) * TICKS[unit])
+    for scale, stored in ((1, "us"), (1000, "ns")):
+        for zone in (None, "Asia/Shanghai"):
+            column = pa.array([micros * scale], pa.timestamp(stored, zone))
+            assert to_number(column, unit).values.to_pylist() == [exact]
+    whole = to_number(pa.array([micros // 1_000_000], pa.timestamp("s")), unit).values[0].as_py()
+    assert whole == micros // 1_000_000 * TICKS[unit]
+
+
+def test_nanoseconds_stay_in_order():
+    times = to_number(pa.array([1_704_067_200_000_000_000 + i * 500 for i in range(4)], _NS)).values
+    assert (np.diff(times.to_numpy()) > 0).all()
 
 
 def test_cells_for_people():

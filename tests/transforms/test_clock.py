@@ -41,6 +41,11 @@ def test_units_and_time_zones():
     assert clock.ticks(clock.max_skew) == 300_000
 
 
+def test_the_last_tick_of_a_day_has_fractions():
+    times = _at("2024-03-10T23:59:59+00:00") + np.array([0.75, 1.25])
+    assert _clock().distance(times, np.full(2, _DAY)).tolist() == [0, 1]
+
+
 def test_a_day_of_23_hours():
     last = np.array([_at("2024-03-10T23:59:59-04:00")])  # clocks went forward that morning
     clock = _clock(time_zone="America/New_York")

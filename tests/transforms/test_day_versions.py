@@ -33,6 +33,7 @@ def test_columns_of_the_last_day_before(tmp_path):
     for day in (3, 5):
         columns = {f"column{day}": ["text"]}
         record_day(folder, datetime.date(2024, 1, day), _version("a", columns=columns))
+    record_day(folder, datetime.date(2024, 1, 4), _version("", rows=0, columns={}))
     assert last_columns(folder, _DAY) == {"column3": ["text"]}
     assert last_columns(folder, datetime.date(2024, 2, 1)) == {"column5": ["text"]}
     assert last_columns(folder, datetime.date(2024, 1, 3)) is None

@@ -78,6 +78,16 @@ def test_every_kind_of_cell_counts():
     assert len(seen) == 1 + 2 * len(other)
 
 
+def test_a_value_is_one_whatever_stores_it():
+    """Else a day that is written again would be another one."""
+    stored = [
+        {"n": pa.array([7]), "t": pa.array([1_000], pa.timestamp("ms"))},
+        {"n": pa.array([7.0]), "t": pa.array([1_000_000], pa.timestamp("us"))},
+        {"n": pa.array([7], pa.uint8()), "t": pa.array([1], pa.timestamp("s")).dictionary_encode()},
+    ]
+    assert len({row_hashes(pa.table(columns))[0] for columns in stored}) == 1
+
+
 def test_the_order_of_columns_does_not_count_but_their_names_do():
     table = pa.table({"a": ["1", "0"], "b": ["2", None]})
     swapped = pa.table({"b": table["b"], "a": table["a"]})

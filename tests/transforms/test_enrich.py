@@ -48,9 +48,15 @@ def test_keys_of_a_column_with_gaps_are_still_integers(schema):
     assert joined["text:author"].to_pylist() == ["1"]
 
 
+def test_a_part_without_a_byte(schema):
+    table = _load(schema, a_csv=b"", b_csv=b"item,author\n3,c")
+    assert table.rows.to_pylist() == [{"key": "3", "text:author": "c"}]
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        ({"a_csv": b"", "b_jsonl": b""}, "a.csv, b.jsonl: found no rows; expected rows, for"),
         (
             {"a_csv": b"item,author\n1,a\n2,b\n", "b_csv": b"item,author\n2,c\n"},
             r"a.csv: found 1 values of `item` more than once \('2' 2 times\); expected each",
@@ -85,5 +91,5 @@ def test_a_table_that_cannot_be_used(schema, files, said):
 
 def test_all_faults_are_said_at_once(schema):
     with pytest.raises(InputError) as caught:
-        _load(schema, a_csv=b"item,duration\n1,x\n2,y\n", b_csv=b"")
+        _load(schema, a_csv=b"item,duration\n1,x\n2,y\n", b_csv=b"\n")
     assert len(caught.value.problems) == 3

@@ -57,6 +57,7 @@ def test_counts(schema, splits):
         "clock": {"skewed": 0, "other_day": 0},
         "files": [{"path": "a.csv", "rows": 100}, {"path": "b.csv", "rows": 0}],
         "days": {"2024-01-01": 60, "2024-01-02": 0, "2024-01-03": 0, "2024-01-05": 10},
+        "empty_days": ["2024-01-02", "2024-01-03"],
     }
     assert [r["rows"] for r in reasons] == [5, 4, 2, 1]
     assert reasons[0] == {"reason": "reason 1", "rows": 5, "example": "a.csv, row 3: raw 1"}
@@ -85,7 +86,13 @@ def test_days_without_rows(splits):
     assert [p.where for p in problems] == ["data.train", "data.valid"]
     assert str(problems[0]) == (
         "data.train: found no usable row of 2024-01-02 in the log; expected rows on every day of "
-        "the split. Its other rows are of 2023-12-30 to 2023-12-31."
+        "the split. Its other rows are of 2023-12-30 to 2023-12-31. Where a day has none, as a "
+        "closed day may, set data.empty_days to warn."
+    )
+    (problem,) = days_without_rows(_tally(), splits, may_be_empty=True)
+    assert str(problem) == (
+        "data.valid: found no usable row of 2024-01-03 in the log; expected rows on a day of the "
+        "split. Its other rows are of 2023-12-30 to 2023-12-31."
     )
 
 

@@ -58,6 +58,7 @@ def _schema() -> LogSchema:
             ),
             window=_WINDOW,
             skew=0,
+            time_unit="s",
         ),
         history=History("user", "time", ("event",), None, ("order", "spend"), False, 6),
     )

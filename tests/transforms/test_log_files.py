@@ -42,12 +42,48 @@ def test_every_day_without_a_file_is_named(folder, splits):
     (folder / "2024-01-05" / "a.jsonl").unlink()
     files, problems = find_log_files(str(folder), "{YYYY}-{MM}-{DD}/a.*", "auto", splits, None)
     assert len(files) == 2
+    remedy = (
+        "Copy it there, or change the days. Where a day has none, as a closed day may, set "
+        "data.empty_days to warn."
+    )
     assert [str(p) for p in problems] == [
         f"{folder}/2024-01-02/a.*: found no such file; expected the log of 2024-01-02, a day of "
-        "data.train. Copy it there, or change the days.",
+        f"data.train. {remedy}",
         f"{folder}/2024-01-05/a.*: found no such file; expected the log of 2024-01-05, a day of "
-        "data.eval. Copy it there, or change the days.",
+        f"data.eval. {remedy}",
     ]
+    _, (problem,) = find_log_files(str(folder), "{YYYY}-{MM}-{DD}/a.*", "auto", splits, None, True)
+    assert problem.where == f"{folder}/2024-01-05/a.*", "eval has no other day"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "read"),
+    [
+        ("**", ["_hour=05/a.csv", "a.csv", "b/a.csv"]),
+        ("**/*.csv", ["_hour=05/a.csv", "b/a.csv"]),
+        ("*/a.csv", ["_hour=05/a.csv", "b/a.csv"]),
+        ("?temporary/*/*", []),
+        ("[_.]*/*", ["_hour=05/a.csv"]),
+        ("*.csv", ["a.csv"]),
+        ("_*.csv", ["_a.csv"]),
+        ("_temporary/0/*", ["_temporary/0/a.csv"]),
+        ("_temporary/**", ["_temporary/0/a.csv"]),
+        ("**/.hidden/*", ["b/.hidden/a.csv"]),
+        (".hidden/a.csv", [".hidden/a.csv"]),
+    ],
+)
+def test_what_engines_leave_beside_data_is_read_by_its_name_only(tmp_path, pattern, read):
+    root = tmp_path / "_root"  # whose own name is no part of the pattern
+    for folder in ("", "b", "_hour=05", "_temporary/0", "_delta_log", ".hidden", "b/.hidden"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder / "a.csv").write_text("x")
+    (root / "_a.csv").write_text("x")
+    (root / ".a.csv.crc").write_text("x")
+    assert _found(root, pattern) == read
+
+
+def _found(root, pattern):
+    return [path.removeprefix(f"{root}/") for path in find_files(str(root), pattern, "k")[0]]
 
 
 def test_globs_without_a_match(folder, splits):

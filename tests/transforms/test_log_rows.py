@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.clock import Clock
+from transforms.clock import TICKS, Clock
 from transforms.enrich import SideTable
+from transforms.history import History
+from transforms.ingest_outcome import unusable
 from transforms.log_rows import prepare_rows
+from transforms.outcome_rows import prepare_outcomes
+from transforms.outcomes import OutcomeColumn, Outcomes
 from transforms.raw_rows import RawRows
 from transforms.readers import file_format, parse_block, read_blocks
 from transforms.row_reader import REJECTED, LogFile
@@ -144,6 +150,29 @@ def test_a_row_without_a_request_is_rejected_where_tasks_rank(schema, splits, ta
     assert done.rows.column("text:age").to_pylist() == ["0"]
 
 
+@pytest.mark.parametrize("stored", ["s", "ms", "us", "ns"])
+def test_typed_times_and_ids_are_those_of_csv(schema, splits, tables, stored):
+    history = History("user", "time", ("item",), None, (), True, 4)
+    schema = dataclasses.replace(schema, history=history)
+    clock = Clock("ms", "UTC", datetime.timedelta(0), True)
+    as_text = _GOOD.replace(",5,", ",1704067205000,")
+    row = dict(zip(_HEADER.split(","), as_text.split(","), strict=True))
+    typed = {name: pa.array([value]) for name, value in row.items()}
+    typed["time"] = pa.array([1_704_067_205 * TICKS[stored]], pa.timestamp(stored, "Asia/Tokyo"))
+    for name in ("user", "item"):
+        typed[name] = pa.array([decimal.Decimal(7)], pa.decimal128(38, 10))
+    with_clock = dataclasses.replace(schema, clock=clock)
+    file = LogFile(0, "day.parquet", "parquet")
+    raw = RawRows(pa.table(typed), np.array([1]))
+    (found,) = prepare_rows(raw, file, with_clock, splits, tables).rows.to_pylist()
+    expected = _prepare([as_text.replace("u1,", "7,")], with_clock, splits, tables)
+    (expected,) = expected.rows.to_pylist()
+    for column in ("number:time", "text:user", "text:item", "text:author", "unmatched:items"):
+        assert found[column] == expected[column]
+    (in_seconds,) = prepare_rows(raw, file, schema, splits, tables).rows["number:time"].to_pylist()
+    assert in_seconds == 1_704_067_205
+
+
 def test_other_days_are_counted_whatever_else_their_rows_hold(schema, splits, tables):
     lines = [
         _GOOD.replace("20240101", "20240104").replace("0.25", "x"),
@@ -171,6 +200,16 @@ def test_nothing_is_prepared_without_all_columns(schema, splits, tables):
     assert done.rows is None
     assert done.rejected.num_rows == 0
     assert done.tally.columns == {"day.csv": dict.fromkeys(header.split(","), {"text"})}
+
+
+@pytest.mark.parametrize("path", ["day.csv", "day.jsonl"])
+def test_a_part_without_a_byte_lacks_no_column(schema, splits, tables, path):
+    file = LogFile(0, path, file_format(path))
+    tally = prepare_rows(_raw(b"", path), file, schema, splits, tables).tally
+    outcomes = Outcomes(("user",), "at", (), (OutcomeColumn("paid", "amount", "sum"),), 1, 0, "s")
+    tally.add(prepare_outcomes(_raw(b"", path), file, outcomes)[2])
+    assert unusable(tally, schema, {"items": ("author", "duration")}) == []
+    assert not tally.counts
 
 
 def test_json_may_leave_out_what_is_missing(schema, splits, tables):

@@ -212,12 +212,14 @@ def test_serving_without_labels_gives_the_same(graph_dir: str, fitted: dict[str,
         np.testing.assert_array_equal(out[name], fitted[name])
 
 
-def test_of_several_values_the_first_counts(graph_dir: str) -> None:
-    one = apply(graph_dir, [{"user_id": [b"a"], "tab": [b"1"], "age": [2.0]}], labels=False)
-    two = apply(
-        graph_dir, [{"user_id": [b"a", b"b"], "tab": [b"1"], "age": [2.0, 9.0]}], labels=False
-    )
-    np.testing.assert_array_equal(one["keys"], two["keys"])
+@pytest.mark.parametrize(
+    "several", [{"user_id": [b"a", b"b"]}, {"age": [2.0, 9.0]}, {"tab": [b"1", b"1"]}]
+)
+def test_several_values_of_a_feature_are_an_error(graph_dir: str, several: dict[str, Any]) -> None:
+    row = {"user_id": [b"a"], "tab": [b"1"], "age": [2.0]}
+    (name,) = several
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"it has more of\] \[{name}\]"):
+        apply(graph_dir, [row, {**row, **several}], labels=False)
 
 
 def test_on_matrices_it_gives_what_it_gives_for_examples(graph_dir: str) -> None:

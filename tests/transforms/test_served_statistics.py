@@ -72,6 +72,13 @@ def ask(service, requests):
     return {k: v.numpy() for k, v in service[1](examples=tf.constant(requests, tf.string)).items()}
 
 
+def test_a_request_with_two_values_of_a_column_is_an_error(service, examples):
+    example = tf.train.Example.FromString(without_statistics(examples[0]))
+    example.features.feature["author"].bytes_list.value[:] = [b"a", b"b"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"it has more of\] \[author\]"):
+        ask(service, [example.SerializeToString()])
+
+
 def carried(examples, name):
     return np.float32([e.features.feature[name].float_list.value[0] for e in examples])
 

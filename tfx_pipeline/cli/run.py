@@ -124,6 +124,8 @@ def _print_outcome(
         f"{data['eval']:,} eval; {data['duplicates']:,} duplicates, {data['rejected']:,} rejected, "
         f"{data['out_of_range']:,} of other days"
     )
+    if data["empty_days"]:
+        console.print(f"[yellow]no row[/yellow] of {', '.join(data['empty_days'])}")
     for failure in summary["gate"]["failures"]:
         console.print(f"[red]{failure['kind'].replace('_', ' ')}[/red] {escape(sentence(failure))}")
     for note in summary["gate"]["notes"]:

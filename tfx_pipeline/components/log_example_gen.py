@@ -140,7 +140,7 @@ def LogExampleGen(  # noqa: N802 - components are named like TFX's own
             settings.data.max_rejected_fraction,
             f"All rejected rows are in {rejected_dir}.",
         ),
-        *days_without_rows(tally, days),
+        *days_without_rows(tally, days, settings.data.empty_days == "warn"),
         *(change.problem for change in changes if _policy(settings, change) == "stop"),
     ]
     if problems:
@@ -192,8 +192,8 @@ def _record_days(
             days_dir,
             day,
             DayVersion(
-                content=f"{tally.checksums[str(day)]:016x}",
-                rows=tally.of("day")[str(day)],
+                content=f"{tally.checksums.get(str(day), 0):016x}",
+                rows=tally.of("day").get(str(day), 0),
                 labels={
                     task: tally.counts["label_thousandths", str(day), task] / 1000
                     for task in schema.labels

@@ -16,7 +16,8 @@ class ClockConfig(Section):
     """How event times are read, and what becomes of a row whose time is not of its day."""
 
     unit: Literal["s", "ms", "us", "ns"] = Field(
-        description="Unit of the event time, which counts from 1970-01-01 in UTC."
+        description="Unit of the event time, which counts from 1970-01-01 in UTC. Timestamps are "
+        "counted in it, whatever unit they are stored in."
     )
     time_zone: str = Field(
         "UTC", description="Whose midnights part the days, for example Asia/Shanghai."

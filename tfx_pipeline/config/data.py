@@ -78,10 +78,11 @@ class DataConfig(Section):
         description="Glob below `data.path` of the log files. `{YYYY}`, `{MM}` and `{DD}` in it "
         "stand for the day; files of days that are not needed are then not opened."
     )
-    format: Literal["auto", "csv", "parquet", "jsonl"] = Field(
+    format: Literal["auto", "csv", "tsv", "parquet", "jsonl"] = Field(
         "auto",
         description="Format of the logs and tables; `auto` goes by the file name "
-        "(.csv, .csv.gz, .parquet, .jsonl, .jsonl.gz).",
+        "(.csv, .csv.gz, .tsv, .tsv.gz, .parquet, .jsonl, .jsonl.gz). Tabs are between the columns "
+        "of `tsv`.",
     )
     day: DaySource = Field(default_factory=DaySource, description="Where a row's day comes from.")
     event_key: list[str] = Field(
@@ -103,7 +104,10 @@ class DataConfig(Section):
         "`pipeline/LogExampleGen/feature_state/<number>`. Default: nothing is known of the days "
         "before the first.",
     )
-    event_time: str = Field(description="Numeric column with the event's time, in any unit.")
+    event_time: str = Field(
+        description="Column with the event's time: a number in any unit, or a timestamp, which is "
+        "counted in `data.clock.unit`, without it in seconds."
+    )
     user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
     request: list[str] = Field(
         default_factory=list,
@@ -145,6 +149,11 @@ class DataConfig(Section):
         "last one."
     )
     eval: Days = Field(description="Days to evaluate and gate on.")
+    empty_days: Literal["stop", "warn"] = Field(
+        "stop",
+        description="What happens where a day of a split has no row, as on days when a shop is "
+        "closed. Every split needs a row. With `warn` the day is counted and reported.",
+    )
     max_rejected_fraction: float = Field(
         0.01,
         ge=0,

@@ -291,7 +291,38 @@ def test_an_empty_day(logs, tmp_path):
     text = fails(config(logs, data__max_rejected_fraction=0.5), tmp_path)
     assert text == (
         "data.eval: found no usable row of 2024-01-03 in the log; expected rows on every day of "
-        "the split."
+        "the split. Where a day has none, as a closed day may, set data.empty_days to warn."
+    )
+
+
+def test_an_empty_day_that_is_allowed(logs, tmp_path):
+    """Statistics count on over it, and rows that arrive for it later make a new version."""
+    days = {"train": "2024-01-01..2024-01-02", "valid": None, "eval": "2024-01-03"}
+    settings = config(
+        logs,
+        **{f"data__{split}": value for split, value in days.items()},
+        data__max_rejected_fraction=0.5,
+        data__empty_days="warn",
+    )
+    second = (logs / "log_2.csv.gz").rename(tmp_path / "late")
+    examples, counts = run(settings, tmp_path)
+    assert counts["empty_days"] == ["2024-01-02"]
+    assert counts["days"] == {"2024-01-01": 32, "2024-01-02": 0, "2024-01-03": 32}
+    assert counts["arrived_again"] == []
+    rows = read_examples(examples, "eval")
+    sums = [row["stat:item_id+tab:count"].float_list.value[0] for row in rows]
+    assert sums == [8.0] * 32, "eight users an item, on the first day"
+
+    second.rename(logs / "log_2.csv.gz")
+    _, counts = run(settings, tmp_path)
+    assert counts["empty_days"] == []
+    (again,) = counts["arrived_again"]
+    assert (again["day"], again["rows_before"], again["rows"]) == ("2024-01-02", 0, 32)
+
+    write_day(logs, 3, [])
+    assert fails(settings, tmp_path) == (
+        "data.eval: found no usable row of 2024-01-03 in the log; expected rows on a day of the "
+        "split."
     )
 
 
