@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
+from transforms.bucketize import quantile_boundaries, quantile_buckets
 from transforms.dense_transform import (
     HAS_NUMBER,
     NUMBER_NAMES,
@@ -24,6 +24,7 @@ from transforms.dense_transform import (
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import first_values
+from transforms.z_scores import log_z_scores
 
 
 def preprocessing_fn(
