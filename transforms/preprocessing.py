@@ -21,6 +21,7 @@ from transforms.dense_transform import (
     TEXT_KEYS,
     TEXT_NAMES,
 )
+from transforms.finite import finite_numbers
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import first_values
@@ -50,6 +51,9 @@ def preprocessing_fn(
       `spaces` float32 [B, K], where asked for: 1 inside, where the example has the label, else 0;
       `request` int64 [B], where asked for;
       what `history_inputs` gives, where asked for.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs, if a number is infinite; NaN is missing.
     """
     categorical: Sequence[str] = custom_config["categorical"]
     numeric: Sequence[str] = custom_config["numeric"]
@@ -68,7 +72,9 @@ def preprocessing_fn(
     keys, wide = [text_keys], tf.zeros([tf.shape(text_keys)[0], 0], tf.float32)
     if numeric:
         values, present = first_values([inputs[name] for name in numeric], 0.0)
-        values, present = tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER)
+        values, present = finite_numbers(
+            tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER), numeric
+        )
         # By position, for a name in a graph may not hold what a feature's may.
         boundaries = [
             quantile_boundaries(value, is_there, num_buckets, f"quantiles_{i}")

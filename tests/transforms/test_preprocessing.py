@@ -231,6 +231,36 @@ def test_of_several_values_the_first_counts(graph_dir: str) -> None:
     np.testing.assert_array_equal(one["keys"], two["keys"])
 
 
+def test_nan_is_missing_as_in_the_logs(graph_dir: str) -> None:
+    columns = {"user_id": [b"a"], "tab": [b"1"], CONSTANT: [0.1]}
+    rows = [{**columns, "age": [math.nan], "tiny": [1e-12]}, {**columns, "tiny": [1e-12]}]
+    out = apply(graph_dir, rows, labels=False)
+    for name in ("keys", "numbers"):
+        np.testing.assert_array_equal(out[name][0], out[name][1])
+        assert np.isfinite(out[name]).all()
+    dense = DenseTransform(f"{graph_dir}/transform_fn")
+    there = tf.constant([[True, False, True, True]])
+    keys = dense.text_keys(["user_id", "tab"], tf.constant([["a", "1"]]), there[:, 2:])
+    found = dense(keys, tf.constant([[math.nan, 0.0, 0.1, 1e-12]]), there, tf.constant(["1"]))
+    np.testing.assert_array_equal(found["numbers"], out["numbers"][:1])
+    np.testing.assert_array_equal(found["keys"], out["keys"][:1])
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinite_numbers_are_refused_by_name(graph_dir: str, value: float) -> None:
+    rows = [ROWS[0], {**ROWS[0], "age": [value]}]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="found an infinite .*age"):
+        apply(graph_dir, rows, labels=False)
+    dense = DenseTransform(f"{graph_dir}/transform_fn")
+    there = tf.ones([1, 4], tf.bool)
+    keys = dense.text_keys(["user_id", "tab"], tf.constant([["a", "1"]]), there[:, 2:])
+    numbers = tf.constant([[1.0, 0.0, 0.1, value]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="found an infinite .*tiny"):
+        dense(keys, numbers, there, tf.constant(["1"]))
+    # What is not there does not count.
+    dense(keys, numbers, there & [[True, True, True, False]], tf.constant(["1"]))
+
+
 def test_on_matrices_it_gives_what_it_gives_for_examples(graph_dir: str) -> None:
     dense = DenseTransform(f"{graph_dir}/transform_fn")
     assert dense.text_names == CONFIG["categorical"]
