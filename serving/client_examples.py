@@ -95,23 +95,26 @@ def number(where: str, value: Any) -> float:
     Raises:
       ValueError: if it is neither missing nor a finite float32.
     """
-    if value is None:
+    if value is None or (_is(numbers.Real, value) and math.isnan(value)):
         return math.nan
-    # A NaN is not more than anything.
-    if _is(numbers.Real, value) and not abs(value) > _FLOAT32_MAX:
-        return float(value)
-    raise ValueError(f"{where}: found {value!r}; expected a finite float32, or None if missing")
+    return present(where, value, ", or None if missing")
 
 
-def present(where: str, value: Any) -> float:
+def present(where: str, value: Any, otherwise: str = "") -> float:
     """A numeric value that may not be missing, as a behaviour's.
 
+    Args:
+      where: Names it in errors.
+      value: The value.
+      otherwise: What else the error says may be expected.
+
     Raises:
-      ValueError: if it is missing, or no finite float32.
+      ValueError: if it is no finite float32.
     """
-    if math.isfinite(found := number(where, value)):
-        return found
-    raise ValueError(f"{where}: found {value!r}; expected a finite float32")
+    # A NaN is not less than anything.
+    if _is(numbers.Real, value) and abs(value) <= _FLOAT32_MAX:
+        return float(value)
+    raise ValueError(f"{where}: found {value!r}; expected a finite float32{otherwise}")
 
 
 def _is(kind: type, value: Any) -> bool:
