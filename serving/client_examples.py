@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import numbers
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -39,8 +40,9 @@ def serialized_example(where: str, row: Mapping[str, Any], columns: Columns) -> 
 
     Args:
       where: Names the row in errors.
-      row: A text column takes str, bytes or an integer, a numeric one any number; None means
-        missing. A column of a history takes a list of such values.
+      row: A text column takes str, bytes or an integer, a numeric one any finite number; None
+        means missing, and as a number NaN does. A column of a history takes a list of such values,
+        of which no number may be missing.
       columns: What the model takes.
 
     Raises:
@@ -53,6 +55,10 @@ def serialized_example(where: str, row: Mapping[str, Any], columns: Columns) -> 
             raise ValueError(f"{where}: found the column {name}; expected columns among {known}")
         if value is None:
             continue
+        if name in columns.numeric and name not in columns.histories:
+            value = number(f"{where}, {name}", value)
+            if math.isnan(value):
+                continue
         entry = example.features.feature.add(key=name)
         values = [value]
         if name in columns.histories:
@@ -62,7 +68,7 @@ def serialized_example(where: str, row: Mapping[str, Any], columns: Columns) -> 
         if name in columns.text:
             entry.value.bytes_list.value.extend(text(f"{where}, {name}", v) for v in values)
         else:
-            entry.value.float_list.value.extend(number(f"{where}, {name}", v) for v in values)
+            entry.value.float_list.value.extend(present(f"{where}, {name}", v) for v in values)
     serialized: bytes = example.SerializeToString()
     return serialized
 
@@ -84,7 +90,23 @@ def text(where: str, value: Any) -> bytes:
 
 
 def number(where: str, value: Any) -> float:
-    """A numeric column's value as it is sent.
+    """A numeric column's value as it is sent: NaN if it is missing.
+
+    Raises:
+      ValueError: if it is neither missing nor a finite float32.
+    """
+    if value is None or (_is(numbers.Real, value) and math.isnan(value)):
+        return math.nan
+    return present(where, value, ", or None if missing")
+
+
+def present(where: str, value: Any, otherwise: str = "") -> float:
+    """A numeric value that may not be missing, as a behaviour's.
+
+    Args:
+      where: Names it in errors.
+      value: The value.
+      otherwise: What else the error says may be expected.
 
     Raises:
       ValueError: if it is no finite float32.
@@ -92,7 +114,7 @@ def number(where: str, value: Any) -> float:
     # A NaN is not less than anything.
     if _is(numbers.Real, value) and abs(value) <= _FLOAT32_MAX:
         return float(value)
-    raise ValueError(f"{where}: found {value!r}; expected a finite float32, or None if missing")
+    raise ValueError(f"{where}: found {value!r}; expected a finite float32{otherwise}")
 
 
 def _is(kind: type, value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.client_examples import MISSING, Columns, number, text
+from serving.client_examples import MISSING, Columns, number, present, text
 
 
 def ranking_inputs(
@@ -65,8 +65,9 @@ def _matrices(
             values[i] = [_text(f"{where}, {name}", row.get(name)) for name in names["text"]]
         found[f"{side}_text"] = values
     if names["numbers"]:
+        read = present if side == "history" else number
         numbers = [
-            [_number(f"{where}, {name}", row.get(name)) for name in names["numbers"]]
+            [read(f"{where}, {name}", row.get(name)) for name in names["numbers"]]
             for where, row in rows
         ]
         found[f"{side}_numbers"] = np.array(numbers, np.float32).reshape(
@@ -95,7 +96,3 @@ def _history(user: Mapping[str, Any], layout: Mapping[str, Sequence[str]]) -> di
 
 def _text(where: str, value: Any) -> bytes:
     return MISSING if value is None else text(where, value)
-
-
-def _number(where: str, value: Any) -> float:
-    return float("nan") if value is None else number(where, value)

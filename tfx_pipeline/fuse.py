@@ -108,7 +108,6 @@ class Rows:
 
 def values(terms: Sequence[Term], weights: Mapping[str, float], rows: Rows) -> list[float | None]:
     """Each term's metric, of the score with these weights; None where it is not defined."""
-    # The order by the logarithm is the order by the score.
     fused = rows.log_factor + sum(w * rows.logs[task] for task, w in weights.items() if w)
     found = []
     for term in terms:
@@ -275,8 +274,8 @@ def _load(config: Config, tasks: Sequence[str], examples: str, model: str) -> Ro
             missing_length=length.missing,
         )
         column = rows.columns[length.column]
-        factor = one({tasks[0]: tf.ones([len(column)])}, tf.constant(column)).numpy()
-        log_factor = np.log(np.maximum(factor, _LEAST), dtype=np.float64)
+        # Of a probability of 1 nothing is left but the factor.
+        log_factor = one({tasks[0]: tf.ones([len(column)])}, tf.constant(column)).numpy()
     users = pd.util.hash_array(rows.columns[config.data.user].astype(object), categorize=False)
     return Rows(
         labels=rows.labels,

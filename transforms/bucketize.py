@@ -1,16 +1,18 @@
-"""Numeric features: quantile buckets, and log-scaled z-scores with a presence mask.
+"""Quantile buckets of numeric features.
 
-Both forms are fitted once, on the training days of a cold start, and then frozen
-in the transform graph: bucket 7 must mean tomorrow what its embedding learned
-today.
+Boundaries are fitted once, on the training days of a cold start, and then frozen in the transform
+graph: bucket 7 must mean tomorrow what its embedding learned today.
 """
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 import tensorflow_transform as tft
 
-_ROUNDING = 1e-10
+_FINER = 8
+"""Quantiles of what is left of a column without its frequent values, by bucket."""
 
 
 def quantile_boundaries(
@@ -18,18 +20,30 @@ def quantile_boundaries(
 ) -> tf.Tensor:
     """Boundaries of the quantile buckets of a column's present values.
 
+    Where no value is two quantiles at once, they are the quantiles. A value that is, such as the 0
+    of a column that is mostly 0, would have several of the boundaries to itself. Such a frequent
+    value has one bucket, and the other values share those that are left: the quantiles of these
+    others, which a second pass over the data finds, are their boundaries. Between a frequent value
+    and the next boundary lies at most an eighth of a bucket of the others.
+
     Args:
       values: float32 [B]; anything where `present` is false.
       present: bool [B].
-      num_buckets: Buckets for present values; fewer come into use when values repeat.
+      num_buckets: Buckets for present values; fewer come into use where fewer values differ.
       name: Names the fitted boundaries in the graph.
 
     Returns:
-      float32 [1, num_buckets - 1], ascending.
+      float32 [1, num_buckets - 1], ascending; infinite for buckets that are not used.
     """
-    return tft.quantiles(
-        tf.boolean_mask(values, present), num_buckets, epsilon=0.1 / num_buckets, name=name
-    )
+    values = tf.boolean_mask(values, present)
+    quantiles = _quantiles(values, num_buckets, name)
+    frequent = tf.boolean_mask(quantiles[1:], tf.equal(quantiles[1:], quantiles[:-1]))
+    is_other = ~_is_among(values, frequent)
+    # Columns without frequent values leave nothing for the second pass to sort.
+    others = tf.boolean_mask(values, is_other & (tf.size(frequent) > 0))
+    others = _quantiles(others, _FINER * num_buckets, f"{name}_others")
+    chosen = _with_frequent(frequent, others, num_buckets - 1)
+    return tf.where(tf.size(frequent) > 0, chosen, quantiles)[tf.newaxis]
 
 
 def quantile_buckets(values: tf.Tensor, present: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
@@ -52,41 +66,40 @@ def quantile_buckets(values: tf.Tensor, present: tf.Tensor, boundaries: tf.Tenso
     return tf.where(present, tf.stack(buckets, axis=1), tf.cast(number, tf.int64))
 
 
-def log_z_scores(values: tf.Tensor, present: tf.Tensor, name: str) -> tf.Tensor:
-    """z-scores of sign(x) log(1 + |x|) over each column's present values; 0 where missing.
+def _quantiles(values: tf.Tensor, num_buckets: int, name: str) -> tf.Tensor:
+    """float32 [num_buckets - 1], ascending; zeros where there are no values."""
+    return tft.quantiles(values, num_buckets, epsilon=0.1 / num_buckets, name=name)[0]
 
-    The 0 is the mean, and the presence mask that goes in beside it tells the model
-    which zeros were measured. All columns' moments come from one sum over the data,
-    sum [m, m z, m z^2] with m the mask, in float64, of multiples of 2^-20: such sums are exact up
-    to 2^33, so that the moments do not depend on the order in which Beam adds them up.
+
+def _with_frequent(frequent: tf.Tensor, others: tf.Tensor, number: int) -> tf.Tensor:
+    """Chooses boundaries so that frequent values are apart, and the others in equal parts.
 
     Args:
-      values: float32 [B, N]; anything where `present` is false.
-      present: bool [B, N].
-      name: Names the fitted sums in the graph.
+      frequent: float32 [H], ascending, possibly repeated.
+      others: float32 [M], quantiles of all other values, ascending, possibly repeated.
+      number: Boundaries to choose, at least two for each frequent value.
 
     Returns:
-      float32 [B, N].
+      float32 [number], ascending, then infinite.
     """
-    scaled = tf.sign(values) * tf.math.log1p(tf.abs(values))
-    mask = tf.cast(present, tf.float64)
-    masked = _multiple(mask * tf.cast(scaled, tf.float64))
-    count, first, second = tf.unstack(
-        tft.sum(
-            tf.stack([mask, masked, _multiple(masked * masked)], axis=1),
-            reduce_instance_dims=False,
-            name=name,
-        )
-    )
-    mean = tf.math.divide_no_nan(first, count)
-    variance = tf.math.divide_no_nan(second, count) - mean * mean
-    # A column that does not vary has no scale; what rounding leaves of its variance is none.
-    varies = variance > _ROUNDING * mean * mean
-    scale = tf.where(varies, tf.math.rsqrt(variance), tf.zeros_like(variance))
-    z_scores = (scaled - tf.cast(mean, tf.float32)) * tf.cast(scale, tf.float32)
-    return tf.where(present, z_scores, tf.zeros_like(z_scores))
+    levels, _ = tf.unique(tf.sort(tf.concat([frequent, others], axis=0)))
+    is_frequent = _is_among(levels, frequent)
+    # A frequent value is bounded from below by itself, and from above by the next one seen.
+    bounds_one = is_frequent | tf.concat([[False], is_frequent[:-1]], axis=0)
+    # Below the least there is nothing to part it from.
+    is_used = tf.concat([~is_frequent[:1], tf.ones_like(is_frequent[1:])], axis=0)
+    needed = tf.boolean_mask(levels, bounds_one & is_used)
+    rest = tf.boolean_mask(levels, ~bounds_one & is_used)
+    room, count = number - tf.size(needed), tf.size(rest)
+    # One at the end of each of `room + 1` equal parts but the last; where they are fewer, all.
+    part = tf.range(count + 1) * (room + 1) // (count + 1)
+    filling = tf.boolean_mask(rest, (part[1:] > part[:-1]) | (count <= room))
+    chosen = tf.sort(tf.concat([needed, filling], axis=0))
+    padding = tf.fill([number - tf.size(chosen)], math.inf)
+    return tf.ensure_shape(tf.concat([chosen, padding], axis=0), [number])
 
 
-def _multiple(values: tf.Tensor) -> tf.Tensor:
-    """The nearest multiple of 2^-20, float64 as the values are."""
-    return tf.round(values * 2.0**20) * 2.0**-20
+def _is_among(values: tf.Tensor, ascending: tf.Tensor) -> tf.Tensor:
+    """Bool [B]: which of the values float32 [B] are in float32 [H]."""
+    above = tf.searchsorted(ascending, values, "right")
+    return above > tf.searchsorted(ascending, values, "left")

@@ -11,17 +11,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.bucketize import log_z_scores, quantile_boundaries, quantile_buckets
+from transforms.bucketize import quantile_boundaries, quantile_buckets
 from transforms.dense_transform import (
     HAS_NUMBER,
     NUMBERS,
     SCENARIO_TEXTS,
     TEXT_KEYS,
 )
+from transforms.finite import finite_numbers
 from transforms.graph_settings import write_settings
 from transforms.keys import bucket_keys, categorical_keys
 from transforms.sequences import history_inputs
 from transforms.sparse import only_values
+from transforms.z_scores import log_z_scores
 
 
 def preprocessing_fn(
@@ -47,6 +49,9 @@ def preprocessing_fn(
       `spaces` float32 [B, K], where asked for: 1 inside, where the example has the label, else 0;
       `request` int64 [B], where asked for;
       what `history_inputs` gives, where asked for.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs, if a number is infinite; NaN is missing.
     """
     categorical: Sequence[str] = custom_config["categorical"]
     numeric: Sequence[str] = custom_config["numeric"]
@@ -60,7 +65,9 @@ def preprocessing_fn(
     keys, wide = [text_keys], tf.zeros([tf.shape(text_keys)[0], 0], tf.float32)
     if numeric:
         values, present = only_values({name: inputs[name] for name in numeric}, 0.0)
-        values, present = tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER)
+        values, present = finite_numbers(
+            tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER), numeric
+        )
         # By position, for a name in a graph may not hold what a feature's may.
         boundaries = [
             quantile_boundaries(value, is_there, num_buckets, f"quantiles_{i}")

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.bucketize import quantile_boundaries, quantile_buckets
+from transforms.finite import refusing
 from transforms.history import AGE, MISSING, PREFIX
 from transforms.keys import categorical_keys
 
@@ -32,7 +33,8 @@ def history_inputs(
       `history_length` int64 [B], behaviours of each row, at most T.
 
     Raises:
-      tf.errors.InvalidArgumentError: when it runs, if a row's features differ in length.
+      tf.errors.InvalidArgumentError: when it runs, if a row's features differ in length, or if a
+        number is NaN or infinite: ingestion leaves out behaviours that lack one.
     """
     items, labels, steps = settings["items"], settings["labels"], settings["length"]
     scenario = settings["scenario"]
@@ -54,6 +56,14 @@ def history_inputs(
         return tf.reshape(values, [-1])
 
     is_there = tf.reshape(tf.sequence_mask(length, steps), [-1])
+    number_names = ([AGE] if settings["age"] else []) + [f"{PREFIX}{task}" for task in labels]
+    numbers = {name: newest(name, 0.0) for name in number_names}
+    if numbers:
+        values = tf.stack(list(numbers.values()), axis=1)
+        found = "found NaN or an infinite number; expected finite ones in"
+        with refusing(~tf.math.is_finite(values), found, number_names):
+            values = tf.identity(values)
+        numbers = dict(zip(number_names, tf.unstack(values, axis=1), strict=True))
     texts = tf.stack([newest(f"{PREFIX}{column}", "") for column in items], axis=1)
     keys = categorical_keys(items, texts, tf.not_equal(texts, MISSING))
     parts = []
@@ -64,12 +74,12 @@ def history_inputs(
         parts.append(tf.cast(tf.concat([listed, other], axis=1), tf.float32))
     if settings["age"]:
         buckets = settings["age_buckets"]
-        age = newest(AGE, 0.0)
+        age = numbers[AGE]
         boundaries = quantile_boundaries(age, is_there, buckets, "quantiles_history_age")
         bucket = quantile_buckets(age[:, tf.newaxis], is_there[:, tf.newaxis], boundaries)
         parts.append(tf.one_hot(bucket[:, 0], buckets))
     if labels:
-        parts.append(tf.stack([newest(f"{PREFIX}{task}", 0.0) for task in labels], axis=1))
+        parts.append(tf.stack([numbers[f"{PREFIX}{task}"] for task in labels], axis=1))
     properties = tf.where(is_there[:, tf.newaxis], tf.concat(parts, axis=1), 0.0)
     keys = tf.where(is_there[:, tf.newaxis], keys, tf.zeros_like(keys))
     return {

@@ -70,8 +70,9 @@ class DynamicTable(tf.Module):
 
     Eviction. A newly admitted key takes an empty slot of the emptier of its two buckets or, where
     both are full, the slot with the lowest score among those no key of this step reads, provided
-    that its own estimated score is higher. The row and its optimizer's state start afresh, and the
-    evicted key has to earn admission again.
+    that its own estimated score is higher. The row and its optimizer's state start afresh. Of the
+    evicted key the sketch knows what it counted before the key had a row, as far as that has not
+    faded; all else it has to earn again.
 
     Histories. Keys of what a user did before read rows and let them learn, and that is all: they
     are not counted, bring no row in, keep none, and make none go. (They were counted when they were
@@ -135,7 +136,7 @@ class DynamicTable(tf.Module):
         self.row_state = table_variable(
             tf.zeros([self._scratch + 1, len(self._columns)]), "row_state"
         )
-        self.sketch = CountMinSketch(2 * self.capacity, _SKETCH_SALT)
+        self.sketch = CountMinSketch(self.capacity, _SKETCH_SALT)
         self.examples = table_variable(tf.zeros([], tf.int64), "examples")
         self.day = table_variable(tf.zeros([], tf.int64), "day")
         self._steps = table_variable(tf.zeros([], tf.int64), "steps")
@@ -229,9 +230,10 @@ class DynamicTable(tf.Module):
         start, size = first_example(keys), tf.shape(keys)[0]
         keys = gather_batch(keys)
         weight = None if weight is None else gather_batch(weight)
+        before = self._age()
         if day is not None:
             self._advance_day(tf.reduce_max(gather_batch(day)))
-        now = self._begin_step(tf.shape(keys, tf.int64)[0])
+        now = self._begin_step(tf.shape(keys, tf.int64)[0], before)
 
         unique, position, count = tf.unique_with_counts(tf.reshape(keys, [-1]), tf.int64)
         reads = self._reads(position, count, weight, now)
@@ -387,8 +389,9 @@ class DynamicTable(tf.Module):
 
         tf.cond(day > self.day, recount, lambda: None)
 
-    def _begin_step(self, examples: tf.Tensor) -> Moment:
+    def _begin_step(self, examples: tf.Tensor, age_before: tf.Tensor) -> Moment:
         self.examples.assign_add(examples)
+        self.sketch.fade(self._age() - age_before)
         step = self._steps.assign_add(1, read_value=True) % _STEPS
         # A live slot keeps a positive score, however old: zero means empty.
         shift = tf.floor(self._age())
@@ -416,7 +419,6 @@ class DynamicTable(tf.Module):
             for name, values in self._unpack(tf.convert_to_tensor(self.row_state)).items()
         ]
         self.row_state.assign(tf.stack(columns, axis=1))
-        self.sketch.scale(factor)
         self._score_origin.assign_add(shift * self.policy.score.half_life)
 
     # What a step does to the policy's columns.
@@ -523,7 +525,7 @@ class DynamicTable(tf.Module):
         miss = tf.where(slots < 0)[:, 0]
         keys, buckets, count = (tf.gather(part, miss) for part in (keys, buckets, count))
         weight, fields = tf.gather(reads.weight, miss), tf.gather(reads.field, miss)
-        estimate = self.sketch.add(keys, count * now.unit) / now.unit
+        estimate = self.sketch.estimate(keys, count)
         earned = self.policy.admission.admits(estimate) | tf.math.is_inf(weight)
         earned = tf.where(earned)[:, 0]
         # What came before this step is known by its number alone.
@@ -536,17 +538,19 @@ class DynamicTable(tf.Module):
             tf.gather(keys, earned),
             tf.gather(buckets, earned),
             self._touched(nothing, reads),
-            tf.gather(estimate, earned) * now.unit,
             now,
         )
-        return tf.tensor_scatter_nd_update(slots, tf.gather(miss, earned)[:, None], placed)
+        slots = tf.tensor_scatter_nd_update(slots, tf.gather(miss, earned)[:, None], placed)
+        # What has a row is counted there.
+        left = tf.where(tf.gather(slots, miss) < 0)[:, 0]
+        self.sketch.keep(*(tf.gather(part, left) for part in (keys, estimate, count)))
+        return slots
 
     def _place(
         self,
         keys: tf.Tensor,
         buckets: tf.Tensor,
         newcomers: RowState,
-        counted: tf.Tensor,
         now: Moment,
     ) -> tf.Tensor:
         """Puts newcomers into slots, in rounds: of those that want one slot the first gets it."""
@@ -573,7 +577,6 @@ class DynamicTable(tf.Module):
             first = tf.math.unsorted_segment_min(tf.cast(order, tf.int32), group, tf.size(distinct))
             first = tf.cast(first, tf.int64)
             winners = tf.gather(pending, first)
-            self.sketch.remove(tf.gather(keys, winners), tf.gather(counted, winners))
             self._occupy(distinct, tf.gather(keys, winners), tf.gather(state, winners))
             slots = tf.tensor_scatter_nd_update(slots, winners[:, None], distinct)
             waits = tf.where(tf.gather(first, group) != order)[:, 0]

@@ -64,9 +64,11 @@ class RowPolicy:
 class MinCount(RowPolicy):
     """Admission: a key gets a row once it occurred `min_count` times.
 
-    A count-min sketch counts keys that have none. Counts fade with the half-life of the scores, so
+    A count-min sketch counts keys that have none. Counts fade with the half-life of the scores, or
+    by half with every C / 2 occurrences of such keys in a table of C rows, whichever is sooner. So
     "`min_count` times" means that the faded count rounds to it: two occurrences within a half-life
-    count as two.
+    count as two. A count is never too low. It is too high where keys collide: of keys that occur
+    for the first time, at most 5% get a row by a `min_count` of 2, and fewer by a higher one.
 
     Args:
       min_count: Occurrences; 1 admits every key at once.

@@ -19,13 +19,13 @@ _LEAST = float(np.finfo(np.float32).tiny)
 
 
 class ScoreFusion(keras.layers.Layer):
-    """A product of powers of the tasks' outputs, times a function of the video's length.
+    """The log of a product of powers of the tasks' outputs and a function of the video's length.
 
-        score = prod_k p_k^w_k * f(length / unit)
+        score = log (prod_k p_k^w_k * f(length / unit)) = sum_k w_k log p_k + log f(length / unit)
 
-    with f(x) = 1, log(1 + x), sigmoid(x) or x^power. Computed as exp(sum_k w_k log p_k + log f), in
-    float32, with p_k held at the least normal float32 (1.2e-38) from below: logits down to -87 make
-    a difference. The order by score is that by any increasing function of it.
+    with f(x) = 1, log(1 + x), sigmoid(x) or x^power, in float32. The order is that by the product,
+    which itself would be 0 in float32 from a score of -104 down, and infinite from 89 up. p_k and f
+    are held at the least normal float32 (1.2e-38) from below: logits down to -87 make a difference.
 
     Args:
       weights: w by task; the others do not count. They may be negative.
@@ -97,7 +97,7 @@ class ScoreFusion(keras.layers.Layer):
             length = tf.where(tf.math.is_nan(length), self.missing_length, length)
             log_f = _LOG_FUNCTIONS[self.length_function]
             total += log_f(tf.maximum(length, 0.0) / self.unit, self.power)
-        return tf.exp(total)
+        return total
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

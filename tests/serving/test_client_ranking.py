@@ -83,6 +83,15 @@ def test_the_matrices() -> None:
         ({}, {"duration_s": "long"}, "item 1, duration_s: found 'long'"),
         ({"history:item_id": "i1"}, {}, "user, history:item_id: found 'i1'; expected a list"),
         ({"history:item_id": ["i1"]}, {}, "expected equally long ones"),
+        ({}, {"duration_s": -np.inf}, "item 1, duration_s: found -inf; expected a finite float32"),
+        *(
+            (
+                {"history:item_id": ["i1"], "history:age": [age]},
+                {},
+                f"user, behaviour 1, history:age: found {age}; expected a finite float32$",
+            )
+            for age in (None, np.nan, np.inf)
+        ),
     ],
 )
 def test_what_it_refuses(user: dict[str, Any], item: dict[str, Any], message: str) -> None:

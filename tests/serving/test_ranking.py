@@ -89,6 +89,49 @@ def test_ten_thousand_candidates(loaded: Any, as_examples: Any) -> None:
     np.testing.assert_allclose(scores["click"], expected["click"], rtol=0, atol=1e-6)
 
 
+def test_nan_is_missing_in_every_signature(loaded: Any, as_examples: Any) -> None:
+    user = {"user_id": "u1", "tab": "feed"}
+    items = [{"item_id": "i1", "duration_s": value} for value in (np.nan, None, 7.0)]
+    rows = as_examples([{**user, **item} for item in items])
+    examples = tf.constant(rows, tf.string)
+    for name in ("serving_default", "classify", "regress", "rank", "halves"):
+        if name == "rank":
+            outputs = loaded.signatures[name](**_matrices(user, items))
+        elif name == "halves":
+            given = _matrices(user, items)
+            half = loaded.signatures["user_embedding"](user_text=given.pop("user_text"))
+            outputs = loaded.signatures["score_items"](**half, **given)
+        else:
+            given = {"examples" if name == "serving_default" else "inputs": examples}
+            outputs = loaded.signatures[name](**given)
+        for output, values in outputs.items():
+            if values.dtype == tf.float32:
+                assert np.isfinite(values).all(), (name, output)
+                np.testing.assert_allclose(values[0], values[1], rtol=1e-6)
+                assert not np.allclose(values[0], values[2], rtol=1e-6), (name, output)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_numbers_are_refused_in_every_signature(
+    loaded: Any, as_examples: Any, value: float
+) -> None:
+    user = {"user_id": "u1", "tab": "feed"}
+    items = [{"item_id": "i1", "duration_s": 7.0}, {"item_id": "i2", "duration_s": value}]
+    examples = tf.constant(as_examples([{**user, **item} for item in items]), tf.string)
+    given = _matrices(user, items)
+    half = loaded.signatures["user_embedding"](user_text=given["user_text"])
+    of_items = {name: matrix for name, matrix in given.items() if name != "user_text"}
+    for name, inputs in {
+        "serving_default": {"examples": examples},
+        "classify": {"inputs": examples},
+        "regress": {"inputs": examples},
+        "rank": given,
+        "score_items": {**half, **of_items},
+    }.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match="infinite .*duration_s"):
+            loaded.signatures[name](**inputs)
+
+
 def test_matrices_of_unequal_length_are_refused(loaded: Any) -> None:
     given = _matrices({"user_id": "u1"}, [{"item_id": "i1"}, {"item_id": "i2"}])
     given["item_numbers"] = given["item_numbers"][:1]

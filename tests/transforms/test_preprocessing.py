@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from transforms.bucketize import _multiple
 from transforms.dense_transform import DenseTransform
 from transforms.preprocessing import preprocessing_fn
 
@@ -22,7 +20,7 @@ CONSTANT = "stat:user_id+tab@1.5d:share, in %"
 
 CONFIG = {
     "categorical": ["user_id", "tab"],
-    "numeric": ["age", "never", CONSTANT],
+    "numeric": ["age", "never", CONSTANT, "tiny"],
     "num_buckets": 4,
     "scenario_column": "tab",
     "day_column": "_day",
@@ -35,6 +33,7 @@ SPEC = {
     "age": tf.io.VarLenFeature(tf.float32),
     "never": tf.io.VarLenFeature(tf.float32),
     CONSTANT: tf.io.VarLenFeature(tf.float32),
+    "tiny": tf.io.VarLenFeature(tf.float32),
     "click": tf.io.VarLenFeature(tf.int64),
     "like": tf.io.VarLenFeature(tf.int64),
     "_day": tf.io.VarLenFeature(tf.int64),
@@ -47,6 +46,7 @@ ROWS: list[dict[str, Any]] = [
         "age": [age],
         "never": [],
         CONSTANT: [0.1],
+        "tiny": [0.0 if i < 9 else i * 1e-12],
         "click": [i % 2],
         "like": [0],
         "_day": [738_000 + i],
@@ -59,6 +59,7 @@ ROWS: list[dict[str, Any]] = [
         "age": [],
         "never": [],
         CONSTANT: [0.1],
+        "tiny": [],
         "click": [1],
         "like": [1],
         "_day": [738_012],
@@ -108,7 +109,7 @@ def fitted(graph_dir: str) -> dict[str, Any]:
 
 
 def test_shapes_and_dtypes(fitted: dict[str, Any]) -> None:
-    rows, fields, numbers = len(ROWS), 5, 3
+    rows, fields, numbers = len(ROWS), 6, 4
     assert fitted["keys"].shape == (rows, fields) and fitted["keys"].dtype == np.int64
     assert fitted["numbers"].shape == (rows, 2 * numbers)
     assert fitted["numbers"].dtype == np.float32
@@ -188,12 +189,22 @@ def test_numbers_are_log_z_scores_of_present_values_with_a_mask(fitted: dict[str
     logs = np.log1p(AGES)
     expected = [(math.log1p(a) - logs.mean()) / logs.std() for a in AGES] + [0.0]
     np.testing.assert_allclose(fitted["numbers"][:, 0], expected, atol=1e-5)
-    assert fitted["numbers"][:, 3].tolist() == [1.0] * len(AGES) + [0.0]
+    assert fitted["numbers"][:, 4].tolist() == [1.0] * len(AGES) + [0.0]
+
+
+def test_a_column_of_small_values_that_is_mostly_zero(fitted: dict[str, Any]) -> None:
+    values = np.array([0.0] * 9 + [9e-12, 10e-12, 11e-12])
+    expected = [*((values - values.mean()) / values.std()), 0.0]
+    np.testing.assert_allclose(fitted["numbers"][:, 3], expected, atol=1e-5)
+    # The zeros, the three others and what is missing.
+    zeros, *others = fitted["keys"][8:, 5]
+    assert set(fitted["keys"][:9, 5]) == {zeros}
+    assert len({zeros, *others}) == 5
 
 
 def test_a_column_that_is_always_missing_is_finite(fitted: dict[str, Any]) -> None:
     assert len(np.unique(fitted["keys"][:, 3])) == 1
-    assert fitted["numbers"][:, [1, 4]].tolist() == [[0.0, 0.0]] * len(ROWS)
+    assert fitted["numbers"][:, [1, 5]].tolist() == [[0.0, 0.0]] * len(ROWS)
 
 
 def test_columns_that_training_never_had_or_never_saw_vary_have_no_scale(
@@ -201,7 +212,7 @@ def test_columns_that_training_never_had_or_never_saw_vary_have_no_scale(
 ) -> None:
     rows = [{"user_id": [], "tab": [], "never": [3.0], CONSTANT: [1e6]}]
     out = apply(graph_dir, rows, labels=False)
-    assert out["numbers"].tolist() == [[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
+    assert out["numbers"].tolist() == [[0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]]
     assert fitted["numbers"][:, 2].tolist() == [0.0] * len(ROWS)
 
 
@@ -220,6 +231,36 @@ def test_several_values_of_a_feature_are_an_error(graph_dir: str, several: dict[
     (name,) = several
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"it has more of\] \[{name}\]"):
         apply(graph_dir, [row, {**row, **several}], labels=False)
+
+
+def test_nan_is_missing_as_in_the_logs(graph_dir: str) -> None:
+    columns = {"user_id": [b"a"], "tab": [b"1"], CONSTANT: [0.1]}
+    rows = [{**columns, "age": [math.nan], "tiny": [1e-12]}, {**columns, "tiny": [1e-12]}]
+    out = apply(graph_dir, rows, labels=False)
+    for name in ("keys", "numbers"):
+        np.testing.assert_array_equal(out[name][0], out[name][1])
+        assert np.isfinite(out[name]).all()
+    dense = DenseTransform(f"{graph_dir}/transform_fn")
+    there = tf.constant([[True, False, True, True]])
+    keys = dense.text_keys(["user_id", "tab"], tf.constant([["a", "1"]]), there[:, 2:])
+    found = dense(keys, tf.constant([[math.nan, 0.0, 0.1, 1e-12]]), there, tf.constant(["1"]))
+    np.testing.assert_array_equal(found["numbers"], out["numbers"][:1])
+    np.testing.assert_array_equal(found["keys"], out["keys"][:1])
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinite_numbers_are_refused_by_name(graph_dir: str, value: float) -> None:
+    rows = [ROWS[0], {**ROWS[0], "age": [value]}]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="found an infinite .*age"):
+        apply(graph_dir, rows, labels=False)
+    dense = DenseTransform(f"{graph_dir}/transform_fn")
+    there = tf.ones([1, 4], tf.bool)
+    keys = dense.text_keys(["user_id", "tab"], tf.constant([["a", "1"]]), there[:, 2:])
+    numbers = tf.constant([[1.0, 0.0, 0.1, value]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="found an infinite .*tiny"):
+        dense(keys, numbers, there, tf.constant(["1"]))
+    # What is not there does not count.
+    dense(keys, numbers, there & [[True, True, True, False]], tf.constant(["1"]))
 
 
 def test_on_matrices_it_gives_what_it_gives_for_examples(graph_dir: str) -> None:
@@ -255,13 +296,3 @@ def test_a_graph_of_another_making_has_no_matrices(tmp_path: Path) -> None:
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "other"), inputs, outputs)
     with pytest.raises(ValueError, match="found no constant transform/settings.*Fit it again"):
         DenseTransform(str(tmp_path / "other"))
-
-
-def test_sums_of_the_moments_do_not_depend_on_the_order():
-    values = np.random.default_rng(1).lognormal(3.0, 2.0, 100_000)
-    exact = _multiple(tf.constant(np.log1p(values))).numpy()
-    orders = [np.random.default_rng(seed).permutation(len(exact)) for seed in range(5)]
-    assert len({functools.reduce(float.__add__, exact[o].tolist()) for o in orders}) == 1
-    plain = np.log1p(values)
-    assert len({functools.reduce(float.__add__, plain[o].tolist()) for o in orders}) > 1
-    np.testing.assert_allclose(exact, plain, atol=2.0**-21)

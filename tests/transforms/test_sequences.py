@@ -184,3 +184,12 @@ def test_columns_of_different_lengths_are_refused(graph) -> None:
     row = {k: v for k, v in _row(1, 2).items() if k in REQUEST}
     with pytest.raises(tf.errors.InvalidArgumentError, match="should have equally many values"):
         _serve(graph[0], [{**row, "history:click": [1.0]}])
+
+
+@pytest.mark.parametrize("name", ["history:click", "history:age"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_are_refused_by_name(graph, name: str, value: float) -> None:
+    rows = _rows()[2:4]
+    rows[1] = {**rows[1], name: [value, *rows[1][name][1:]]}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"found NaN or an inf.*{name}"):
+        _serve(graph[0], rows)

@@ -27,7 +27,9 @@ class EmbeddingConfig(Section):
         2,
         ge=1,
         description="Occurrences before a key gets a row of its own; until then it reads the "
-        "shared row of its column.",
+        "shared row of its column. They fade with `half_life`, or by half with every "
+        "`capacity` / 2 occurrences of keys without a row, so that at most 5% of new keys get one "
+        "at first sight.",
     )
     half_life: Positive = Field(
         1_000_000,

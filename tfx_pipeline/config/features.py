@@ -85,7 +85,13 @@ class FeaturesConfig(Section):
     history: HistoryConfig | None = Field(
         None, description="The user's last behaviours, for `model.behaviour_sequence`."
     )
-    num_buckets: int = Field(32, ge=2, le=1024, description="Quantile buckets per numeric column.")
+    num_buckets: int = Field(
+        32,
+        ge=2,
+        le=1024,
+        description="Quantile buckets per numeric column. A value that is more than one quantile, "
+        "such as the 0 of a column that is mostly 0, has one, and the other values share the rest.",
+    )
     transform_graph: Path | None = Field(
         None,
         description="Transform graph fitted by an earlier run, to be applied as it is: bucket 7 "

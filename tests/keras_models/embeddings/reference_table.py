@@ -44,29 +44,44 @@ def flushed(values: np.ndarray) -> np.ndarray:
 
 
 class ReferenceSketch:
-    """Two rows of `width` counts; a key is estimated by the lower of its two."""
+    """Four rows of `width` counts; a key is estimated by the lowest of its four."""
 
     def __init__(self, width: int, salt: int = 1):
-        self.cells = np.zeros([2, width], np.float32)
+        self.cells = np.zeros([4, width], np.float32)
+        self.age = self._kept = 0.0
         self._salt = salt
 
-    def add(self, counts: dict[int, np.float32]) -> dict[int, np.float32]:
-        """Counts keys; gives their estimates after all of them."""
-        for key, count in counts.items():
-            for cell in self._cells_of(key):
-                self.cells[cell] += count
-        return {key: min(self.cells[cell] for cell in self._cells_of(key)) for key in counts}
+    def fade(self, half_lives: float) -> None:
+        """Lets time pass, by what was kept where that is more."""
+        self.age += max(half_lives, self._kept / (0.5 * self.cells.shape[1]))
+        self._kept = 0.0
+        shift = math.floor(self.age)
+        if shift >= 64:
+            self.cells = flushed(self.cells * max(np.float32(2.0**-shift), _F32.tiny))
+            self.age -= shift
 
-    def remove(self, counts: dict[int, np.float32]) -> None:
-        """Takes counts back."""
-        for key, count in counts.items():
+    def estimate(self, key: int, count: int) -> np.float32:
+        """What a key has counted, with new occurrences."""
+        return min(self.cells[cell] for cell in self._cells_of(key)) / self._unit + np.float32(
+            count
+        )
+
+    def keep(self, estimates: dict[int, np.float32], counts: dict[int, int]) -> None:
+        """Raises the keys' cells to what they have counted."""
+        for key, estimate in estimates.items():
             for cell in self._cells_of(key):
-                self.cells[cell] -= count
-        self.cells = np.maximum(self.cells, 0)
+                self.cells[cell] = max(self.cells[cell], estimate * self._unit)
+            self._kept += counts[key]
+
+    @property
+    def _unit(self) -> np.float32:
+        return np.float32(2.0**self.age)
 
     def _cells_of(self, key: int) -> list[tuple[int, int]]:
+        width = self.cells.shape[1]
         hashed = mix64(key, self._salt)
-        return [(row, reduced(hashed, 32 * row, self.cells.shape[1])) for row in (0, 1)]
+        first, second = reduced(hashed, 0, width), reduced(hashed, 32, width)
+        return [(row, (first + row * second) % width) for row in range(4)]
 
 
 @dataclass
@@ -87,19 +102,13 @@ class _Read:
     field: int = 0
 
 
-@dataclass
-class _Newcomer:
-    row: Row
-    counted: np.float32
-
-
 class ReferenceTable:
     """The plain model. Arguments as those of `DynamicTable`."""
 
     def __init__(self, *, capacity: int, fields: str, policy: Policy):
         self.capacity = max(64, math.ceil(capacity / WAYS) * WAYS)
         self.rows: list[Row | None] = [None] * self.capacity
-        self.sketch = ReferenceSketch(2 * self.capacity)
+        self.sketch = ReferenceSketch(self.capacity)
         self.counts: Counter[str] = Counter()
         self.hits = [0] * len(fields)
         self.examples = self.day = self._step = 0
@@ -132,7 +141,13 @@ class ReferenceTable:
             if row:
                 self.rows[slot] = None
                 self.counts["expirations"] += 1
-        self._place(self._newcomers(misses))
+        estimates = {key: self.sketch.estimate(key, read.count) for key, read in misses.items()}
+        self._place(self._newcomers(misses, estimates))
+        held = {row.key for row in self.rows if row}
+        self.sketch.keep(
+            {key: estimate for key, estimate in estimates.items() if key not in held},
+            {key: read.count for key, read in misses.items()},
+        )
         self.counts["lookups"] += keys.size
         held = {row.key for row in self.live_rows()}
         for field, column in enumerate(keys.T.tolist()):
@@ -153,21 +168,26 @@ class ReferenceTable:
         return [held[field] for field in range(len(self.quotas))]
 
     def _tick(self, examples: int, day: np.ndarray | None) -> None:
+        score = self._policy.score
+        age_before = self._age()
         self.examples += examples
         self._step += 1
         if day is not None:
             self.day = max([self.day, *day.tolist()])
-        score = self._policy.score
-        now = self.day if score.unit == "days" else self.examples
-        shift = math.floor((now - self._origin) / score.half_life)
+        self.sketch.fade(self._age() - age_before)
+        shift = math.floor(self._age())
         if shift >= 64:
             factor = max(np.float32(2.0**-shift), _F32.tiny)
             for row in self.rows:
                 if row:
                     row.score = max(row.score * factor, _F32.tiny)
-            self.sketch.cells = flushed(self.sketch.cells * factor)
             self._origin += shift * score.half_life
-        self._unit = np.float32(2.0 ** ((now - self._origin) / score.half_life))
+        self._unit = np.float32(2.0 ** self._age())
+
+    def _age(self) -> float:
+        score = self._policy.score
+        now = self.day if score.unit == "days" else self.examples
+        return (now - self._origin) / score.half_life
 
     def _reads(self, keys: np.ndarray, weight: np.ndarray) -> dict[int, _Read]:
         reads: dict[int, _Read] = {}
@@ -180,44 +200,36 @@ class ReferenceTable:
                 read.field = max(read.field, field)
         return reads
 
-    def _newcomers(self, misses: dict[int, _Read]) -> list[_Newcomer]:
+    def _newcomers(self, misses: dict[int, _Read], estimates: dict[int, np.float32]) -> list[Row]:
         """Keys without a row that earned one."""
-        counted = self.sketch.add(
-            {key: np.float32(read.count) * self._unit for key, read in misses.items()}
-        )
         newcomers = []
         for key, read in misses.items():
-            occurrences = counted[key] / self._unit
+            occurrences = estimates[key]
             pinned = read.weight == math.inf
             if occurrences < self._policy.admission.min_count - 0.5 and not pinned:
                 continue
             earlier = max(occurrences - np.float32(read.count), np.float32(0))
             score = read.weight if pinned else read.weight + earlier * self._weights[read.field]
-            row = Row(key, read.field, score * self._unit, self._step, self.day)
-            newcomers.append(_Newcomer(row, occurrences * self._unit))
+            newcomers.append(Row(key, read.field, score * self._unit, self._step, self.day))
         return newcomers
 
-    def _place(self, pending: list[_Newcomer]) -> None:
+    def _place(self, pending: list[Row]) -> None:
         """In rounds: of the newcomers that want one slot the first gets it, and the others wait."""
         while pending:
             held, ahead = self.rows_of_field(), Counter[int]()
-            wanting: list[tuple[_Newcomer, int]] = []
-            for newcomer in pending:
-                field = newcomer.row.field
-                has_room = ahead[field] < self.quotas[field] - held[field]
-                ahead[field] += 1
-                slot, rank = self._choice(newcomer.row, has_room)
-                if newcomer.row.score > rank:
-                    wanting.append((newcomer, slot))
-            winners = {slot: newcomer for newcomer, slot in reversed(wanting)}
-            for slot, newcomer in winners.items():
-                old, self.rows[slot] = self.rows[slot], newcomer.row
+            wanting: list[tuple[Row, int]] = []
+            for new in pending:
+                has_room = ahead[new.field] < self.quotas[new.field] - held[new.field]
+                ahead[new.field] += 1
+                slot, rank = self._choice(new, has_room)
+                if new.score > rank:
+                    wanting.append((new, slot))
+            winners = {slot: new for new, slot in reversed(wanting)}
+            for slot, new in winners.items():
+                old, self.rows[slot] = self.rows[slot], new
                 self.counts["admissions"] += 1
                 if old:
                     self.counts["expirations" if self.has_expired(old) else "evictions"] += 1
-            self.sketch.remove(
-                {new.row.key: new.counted for new, slot in wanting if winners[slot] is new}
-            )
             pending = [new for new, slot in wanting if winners[slot] is not new]
 
     def _choice(self, new: Row, has_room: bool) -> tuple[int, float]:

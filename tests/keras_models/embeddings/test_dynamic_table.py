@@ -501,22 +501,24 @@ def test_rows_of_the_step_are_never_evicted() -> None:
     assert known(table, keys) == settled
 
 
-def test_an_evicted_key_has_to_earn_admission_again() -> None:
+@pytest.mark.parametrize(("before", "needed"), [(0, 6), (2, 4)])
+def test_an_evicted_key_has_to_earn_admission_again(before: int, needed: int) -> None:
+    """With what it occurred before it had a row, which has faded by half or less, and no more."""
     table = _table(Policy(MinCount(3), DecayedCount(LONG)))
     *settled, newcomer = crowd(table, 2 * WAYS + 1)
-    weak = settled[0]
-    for _ in range(3):
-        train(table, _every_key(settled))
+    weak, other = settled[0], settled[1]
+    for _ in range(before):
+        train(table, [[weak, other, other]])
+    train(table, np.tile(_every_key(settled), [3, 1]))
     for _ in range(2):
         train(table, _every_key(settled[1:]))
     train(table, [[newcomer] * F] * 3)
     assert not known(table, [weak])
-    # All others have 5 occurrences, so it needs 6 in this crowd; with nothing carried over the
-    # fifth is not enough.
-    for _ in range(5):
-        train(table, [[weak, settled[1], settled[2]]])
+    # All others have at least 5 occurrences.
+    for _ in range(needed - 1):
+        train(table, [[weak, other, other]])
     assert not known(table, [weak])
-    train(table, [[weak, settled[1], settled[2]]])
+    train(table, [[weak, other, other]])
     assert known(table, [weak])
 
 

@@ -17,10 +17,19 @@ LENGTH = tf.constant([30.0, 0.0, 2.0])
 P, Q, X = (np.array(v, np.float64) for v in ([0.5, 0.1, 0.0], [0.2, 1.0, 0.3], [3.0, 0.0, 0.2]))
 
 
-def test_a_product_of_powers() -> None:
+def test_the_log_of_a_product_of_powers() -> None:
     score = ScoreFusion({"click": 2.0, "like": 0.5})(OUTPUTS)
     assert score.shape == (3,) and score.dtype == tf.float32
-    np.testing.assert_allclose(score, P**2 * Q**0.5, rtol=1e-5)
+    np.testing.assert_allclose(score[:2], np.log((P**2 * Q**0.5)[:2]), rtol=1e-5)
+    np.testing.assert_allclose(score[2], 2 * np.log(2.0**-126) + np.log(0.3**0.5), rtol=1e-5)
+
+
+def test_scores_that_are_no_float32_as_products_keep_their_order() -> None:
+    outputs = {"a": tf.constant([1e-20, 1e-21, 1e-30]), "b": tf.constant([1e-33, 1e-36, 1e-37])}
+    logs = np.log(10) * np.array([-53.0, -57.0, -67.0])
+    np.testing.assert_allclose(ScoreFusion({"a": 1.0, "b": 1.0})(outputs), logs, rtol=1e-6)
+    inverse = ScoreFusion({"a": -1.0, "b": -2.0})(outputs)
+    np.testing.assert_allclose(inverse, np.log(10) * np.array([86.0, 93.0, 104.0]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,8 @@ def test_times_a_function_of_the_length(function: Any, expected: np.ndarray) -> 
     fusion = ScoreFusion(
         {"like": 1.0}, length_column="ms", length_function=function, unit=10.0, power=0.3
     )
-    np.testing.assert_allclose(fusion(OUTPUTS, LENGTH), Q * expected, rtol=1e-5, atol=1e-10)
+    found = np.exp(fusion(OUTPUTS, LENGTH))
+    np.testing.assert_allclose(found, Q * expected, rtol=1e-5, atol=1e-10)
 
 
 def test_a_missing_length_is_what_it_was_said_to_count_as() -> None:
@@ -43,7 +53,8 @@ def test_a_missing_length_is_what_it_was_said_to_count_as() -> None:
         {"like": 1.0}, length_column="ms", length_function="power", missing_length=7.0
     )
     length = tf.constant([np.nan, -1.0, 3.0])
-    np.testing.assert_allclose(fusion(OUTPUTS, length), [0.2 * 7, 0.0, 0.9], rtol=1e-5, atol=1e-30)
+    found = np.exp(fusion(OUTPUTS, length))
+    np.testing.assert_allclose(found, [0.2 * 7, 0.0, 0.9], rtol=1e-5, atol=1e-30)
 
 
 def test_probabilities_that_float32_calls_zero_do_not_spoil_it() -> None:
