@@ -157,7 +157,9 @@ def fit(
     checkpoints = _Checkpoints(
         Path(checkpoint_dir), state, workers, model=model, losses=losses, optimizer=optimizer
     )
-    writer = tf.summary.create_file_writer(str(log_dir))
+    curves = functools.partial(room_for, "TensorBoard's curves", log_dir)
+    with curves():
+        writer = tf.summary.create_file_writer(str(log_dir))
 
     if checkpoints.restore_last():
         _progress.info("training goes on in epoch %d after step %d", state.epoch, state.step)
@@ -178,7 +180,7 @@ def fit(
         quality = {} if valid is None else _valid_quality(model, predict, valid)
         quality = workers.agreed(quality)
         record = _summarize(state, loss, quality, table)
-        with room_for("TensorBoard's curves", log_dir):
+        with curves():
             _log(writer, record)
         state.begin_next_epoch(record, table)
         checkpoints.save_epoch()
