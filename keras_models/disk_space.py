@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_REASONS = (
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+    # SQLite's.
+    "database or disk is full",
+)
+
 
 class DiskFullError(OSError):
     """A disk has no room for what was being written."""
@@ -45,10 +52,10 @@ def disk_full(error: BaseException, what: str, path: str | Path) -> DiskFullErro
     while found is not None:
         if isinstance(found, DiskFullError):
             return found
+        text = os.strerror(found.errno) if isinstance(found, OSError) and found.errno else ""
         # TensorFlow, `shutil` and pyarrow hand the system's text on, as errors of their own.
-        for number in (errno.ENOSPC, errno.EDQUOT):
-            reason = os.strerror(number)
-            if getattr(found, "errno", None) == number or reason in str(found):
+        for reason in _REASONS:
+            if reason in f"{text} {found}":
                 return DiskFullError(_message(reason, what, Path(path)))
         found = found.__cause__ or found.__context__
     return None

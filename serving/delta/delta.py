@@ -69,8 +69,17 @@ class Delta:
             return None
         if found != self.parent:
             self._refuse(parent, where)
-        made = self._apply(parent)
-        if made.digest() != self.result:
+        try:
+            made = self._apply(parent)
+            digest = made.digest()
+        except (LookupError, TypeError, ValueError) as error:
+            raise DeltaRefusedError(
+                self.name,
+                f"rows that do not fit the version that it is for ({error})",
+                "those of one model",
+                "Find out where it comes from.",
+            ) from error
+        if digest != self.result:
             raise DeltaRefusedError(
                 self.name,
                 "a result with another digest than its maker had",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -263,6 +266,34 @@ def test_a_delta_that_writes_elsewhere_is_refused(
         write_delta(spoilt, tmp_path / "d")
     with pytest.raises(DeltaRefusedError, match="expected paths under assets.extra/"):
         read_delta(tmp_path / "d")
+
+
+def test_a_sealed_file_that_no_export_writes_is_refused_in_words(tmp_path: Path) -> None:
+    """As anyone can seal it: without one of its members, or of its manifest's keys."""
+    parent, delta = one_delta()
+    members = dict(delta_file._members(delta))
+    manifest = json.loads(members["manifest.json"])
+    strange = [{**members, "manifest.json": b"[]"}, {**members, "manifest.json": b"{"}]
+    strange += [{k: v for k, v in members.items() if k != name} for name in members]
+    for key in manifest:
+        less = {k: v for k, v in manifest.items() if k != key}
+        strange.append({**members, "manifest.json": json.dumps(less).encode()})
+    for place in ({"whole": "../../up"}, {"sequence": 1.5}, {"day": None}, {"more": 1}):
+        other = {**manifest, "place": {**manifest["place"], **place}}
+        strange.append({**members, "manifest.json": json.dumps(other).encode()})
+    for content in strange:
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+        packed = body.getvalue()
+        (tmp_path / "d").write_bytes(delta_file._seal(packed, None) + packed)
+        with pytest.raises(DeltaRefusedError, match="found what no export writes .*out where it"):
+            read_delta(tmp_path / "d")
+    wider = Rows(np.zeros([len(FIELDS), D + 1], np.float32))
+    for tables in ({}, {PATH: dataclasses.replace(delta.tables[PATH], shared=wider)}):
+        with pytest.raises(DeltaRefusedError, match="found rows that do not fit the version"):
+            dataclasses.replace(delta, tables=tables).apply(parent, "served")
 
 
 def test_order_and_parent() -> None:
