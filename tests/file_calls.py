@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import importlib
 import multiprocessing
 import os
 import select
@@ -40,9 +41,8 @@ _ASK, _ALLOW = 0x7FC00000, 0x7FFF0000
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 
-# It has imported what the functions need, and computed nothing: TensorFlow's threads would be
-# missing in what is forked from it.
-_FORKS = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+_IMPORTED = ("keras_models.model", "keras_models.training", "serving.delta")
+"""What takes seconds."""
 
 
 class Ended(NamedTuple):
@@ -81,15 +81,26 @@ def fill_before(number: int, function: Callable[..., object], *arguments: object
     return _run(0, number, function, arguments)
 
 
+def _import() -> None:
+    for module in _IMPORTED:
+        importlib.import_module(module)
+
+
+# It has imported what takes long, and computed nothing: TensorFlow's threads would be missing in
+# what is forked from it. So the function's own module is imported there.
+_FORKS = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _import)
+
+
 def _run(how: int, number: int, function: Callable[..., object], arguments: object) -> Ended:
-    ended = _FORKS.submit(_fork, how, number, function, arguments).result()
+    name = function.__module__, function.__qualname__
+    ended = _FORKS.submit(_fork, how, number, name, arguments).result()
     if ended is None:
         pytest.skip("the kernel tells nobody of a process's calls (seccomp's user notification)")
     return ended
 
 
 def _fork(
-    how: int, number: int, function: Callable[..., object], arguments: tuple[object, ...]
+    how: int, number: int, function: tuple[str, str], arguments: tuple[object, ...]
 ) -> Ended | None:
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -117,8 +128,11 @@ def _supervise(child: int, listener: int, how: int, number: int) -> tuple[bool, 
         # It hangs up when the process is gone.
         while poll.poll()[0][1] & select.POLLIN:
             received = bytearray(_NOTIFICATION.size)
-            with suppress(FileNotFoundError):
+            try:
                 fcntl.ioctl(listener, _RECEIVE, received)
+            except FileNotFoundError:
+                # A signal has ended the call.
+                continue
             notification, thread, _, call, _, _, *arguments = _NOTIFICATION.unpack(received)
             fails = False
             if call not in _WRITES or _of_a_file(thread, arguments):
@@ -143,15 +157,17 @@ def _of_a_file(thread: int, arguments: list[int]) -> bool:
 
 
 def _be_asked_about(
-    parent: socket.socket, function: Callable[..., object], arguments: tuple[object, ...]
+    parent: socket.socket, function: tuple[str, str], arguments: tuple[object, ...]
 ) -> None:
+    module, name = function
+    work: Callable[..., object] = getattr(importlib.import_module(module), name)
     listener = _install(_program())
     socket.send_fds(parent, [b" "], [listener] if listener >= 0 else [])
     if listener < 0:
         os._exit(0)
     os.close(listener)
     try:
-        function(*arguments)
+        work(*arguments)
     except BaseException:
         parent.sendall(traceback.format_exc().encode())
     os._exit(0)
