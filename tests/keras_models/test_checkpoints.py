@@ -89,7 +89,8 @@ def at_every_moment(
         ended = stopped(moment, count, folder, epochs)
         check_counted(folder, epochs)
         if not ended.killed and not ended.error:
-            assert moment - stride <= ended.calls < moment
+            # The last calls remove what is left of a save, which takes no room.
+            assert moment - stride <= ended.calls < moment + (stopped is fill_before) * 5
             return said
         said.append(ended.error)
         shutil.rmtree(folder)
