@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.disk_space import room_for
 from keras_models.embeddings import Embedded
 from keras_models.losses import TaskLosses
 from keras_models.model import Features, RankingModel
@@ -144,6 +145,8 @@ def fit(
     Raises:
       ValueError: when the training data are empty, the loss is not finite, no task has both
         classes in the valid data, or `start` is of another model.
+      DiskFullError: when a checkpoint or a curve finds no room; it goes on from the checkpoint
+        before that when called again.
     """
     losses = losses or TaskLosses(model.tasks)
     state = _State()
@@ -154,7 +157,9 @@ def fit(
     checkpoints = _Checkpoints(
         Path(checkpoint_dir), state, workers, model=model, losses=losses, optimizer=optimizer
     )
-    writer = tf.summary.create_file_writer(str(log_dir))
+    curves = functools.partial(room_for, "TensorBoard's curves", log_dir)
+    with curves():
+        writer = tf.summary.create_file_writer(str(log_dir))
 
     if checkpoints.restore_last():
         _progress.info("training goes on in epoch %d after step %d", state.epoch, state.step)
@@ -175,7 +180,8 @@ def fit(
         quality = {} if valid is None else _valid_quality(model, predict, valid)
         quality = workers.agreed(quality)
         record = _summarize(state, loss, quality, table)
-        _log(writer, record)
+        with curves():
+            _log(writer, record)
         state.begin_next_epoch(record, table)
         checkpoints.save_epoch()
         _progress.info(_line(record, epochs))
@@ -188,6 +194,20 @@ def fit(
     if result is not None:
         checkpoints.write_result(result)
     return History(state.history, state.best_epoch)
+
+
+def discard_checkpoints(checkpoint_dir: str | Path) -> None:
+    """Removes all that a training keeps to go on from, or, when it is killed, nothing.
+
+    Args:
+      checkpoint_dir: Its folder, or one above; need not exist.
+    """
+    folder = Path(checkpoint_dir)
+    leaving = folder.with_name(f".{folder.name}.leaving")
+    shutil.rmtree(leaving, ignore_errors=True)
+    if folder.exists():
+        folder.rename(leaving)
+        shutil.rmtree(leaving)
 
 
 @dataclass
@@ -241,17 +261,23 @@ class _Checkpoints:
     A kill may come at any time. Which files count is decided by the small text file that
     `CheckpointManager` replaces in one move after a save; a half-written checkpoint is never in it.
     The best epoch's file counts once the state that calls it the best is saved, so it is written
-    before that, under a name of its own, and what it supersedes is deleted after.
+    before that, under a name of its own. What does not count is deleted after every save: what it
+    superseded, and what a save that a kill or a full disk stopped left of its parts.
     """
 
     def __init__(self, folder: Path, state: _State, workers: Workers, **saved: Any):
         self._state = state
         self._writes = workers.is_chief
         self._saved = saved
-        self._best_folder = folder / "best"
+        self._folder, self._best_folder, self._last_folder = (
+            folder,
+            folder / "best",
+            folder / "last",
+        )
+        self._saved_best: str | None = None
         self._weights = tf.train.Checkpoint(**saved)
         self._all = tf.train.Checkpoint(state=_SavedState(state), **saved)
-        self._last = tf.train.CheckpointManager(self._all, str(folder / "last"), max_to_keep=1)
+        self._last = tf.train.CheckpointManager(self._all, str(self._last_folder), max_to_keep=1)
         # Made by all workers, or the one that writes would wait for the others.
         _ = self._all.save_counter
 
@@ -259,26 +285,36 @@ class _Checkpoints:
         if self._last.latest_checkpoint is None:
             return False
         self._all.restore(self._last.latest_checkpoint).assert_existing_objects_matched()
+        self._saved_best = self._best.name if self._state.history else None
+        if self._writes:
+            self._clear()
         return True
 
     def save_last(self) -> None:
-        if self._writes:
-            self._last.save()
+        self._save(with_best=False)
 
     def save_epoch(self) -> None:
+        self._save(with_best=self._state.best_epoch == self._state.history[-1].epoch)
+
+    def _save(self, with_best: bool) -> None:
         if not self._writes:
             return
-        if self._state.best_epoch == self._state.history[-1].epoch:
-            self._weights.write(str(self._best))
-        self._last.save()
-        for file in self._best_folder.iterdir():
-            if file.stem == self._best.name:
-                continue
-            if file.is_dir():
-                # Where a save was killed, TensorFlow leaves the folder of its parts.
-                shutil.rmtree(file)
-            else:
-                file.unlink()
+        before = tf.train.latest_checkpoint(self._last_folder)
+        try:
+            with room_for("a checkpoint", self._folder):
+                if with_best:
+                    self._weights.write(str(self._best))
+                self._last.save()
+        finally:
+            # A save that fails may have come far enough to count.
+            if self._state.history and tf.train.latest_checkpoint(self._last_folder) != before:
+                self._saved_best = self._best.name
+            self._clear()
+
+    def _clear(self) -> None:
+        last = tf.train.latest_checkpoint(self._last_folder)
+        _keep(self._last_folder, last and Path(last).name, "checkpoint")
+        _keep(self._best_folder, self._saved_best)
 
     def restore_best(self) -> None:
         self._weights.read(str(self._best)).assert_existing_objects_matched()
@@ -297,12 +333,38 @@ class _Checkpoints:
 
     def write_result(self, path: str | Path) -> None:
         epochs = tf.Variable(self._state.epochs_before + self._state.best_epoch, dtype=tf.int64)
-        if self._writes:
-            tf.train.Checkpoint(epochs=epochs, **self._saved).write(str(path))
+        if not self._writes:
+            return
+        path = Path(path)
+        try:
+            with room_for("the trained weights", path):
+                tf.train.Checkpoint(epochs=epochs, **self._saved).write(str(path))
+        except BaseException:
+            for part in path.parent.glob(f"{path.name}.*"):
+                part.unlink()
+            raise
+        finally:
+            # TensorFlow's parts of this write, or of one that was killed.
+            shutil.rmtree(path.with_name(f"{path.name}_temp"), ignore_errors=True)
 
     @property
     def _best(self) -> Path:
         return self._best_folder / f"epoch_{self._state.best_epoch}"
+
+
+def _keep(folder: Path, checkpoint: str | None, *others: str) -> None:
+    """Removes all but one checkpoint's files, and others, from a folder."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.stem != checkpoint and file.name not in others:
+            _remove(file)
+
+
+def _remove(file: Path) -> None:
+    # The parts of a save that was stopped are a folder.
+    if file.is_dir():
+        shutil.rmtree(file)
+    else:
+        file.unlink()
 
 
 class _Step:

@@ -3,7 +3,7 @@
 A base folder holds one folder a version, named by its number. A version is written
 beside under a hidden name, which servers skip, and renamed into place when it is
 whole and on disk; it leaves the same way. So nobody ever sees half of one, whenever
-the writer is killed.
+the writer is killed or the disk is full.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+
+from keras_models.disk_space import room_for
 
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
@@ -52,6 +54,7 @@ def push(
 
     Raises:
       ValueError: if `model_dir` is no SavedModel or `keep` is less than 1.
+      DiskFullError: if there is no room for it; nothing of it stays.
     """
     source = Path(model_dir)
     if not (source / SAVED_MODEL).is_file():
@@ -87,11 +90,11 @@ def add(base_dir: str | Path, keep: int, write: Callable[[int, Path | None, Path
 
     Raises:
       ValueError: if `keep` is less than 1.
+      DiskFullError: if there is no room for it; nothing of it stays.
     """
     base = Path(base_dir)
     if keep < 1:
         raise ValueError(f"keep: found {keep}; expected at least 1, the version that is pushed")
-    base.mkdir(parents=True, exist_ok=True)
     with _only_pusher(base):
         # Whoever made these no longer holds the lock, so was killed.
         for stale in base.glob(f"{_HIDDEN}*"):
@@ -99,16 +102,22 @@ def add(base_dir: str | Path, keep: int, write: Callable[[int, Path | None, Path
         before = numbers(base)
         version = max([int(time.time()), *(number + 1 for number in before)])
         beside = base / f"{_HIDDEN}{version}"
-        if not write(version, base / str(before[-1]) if before else None, beside):
-            return before[-1]
-        _sync_all(beside)
-        beside.rename(base / str(version))
-        _sync(base)
-        for old in before[: max(0, len(before) + 1 - keep)]:
+        try:
+            with room_for(f"version {version}", base):
+                if write(version, base / str(before[-1]) if before else None, beside):
+                    _sync_all(beside)
+                    beside.rename(base / str(version))
+                    _sync(base)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        # Whoever pushed the newest may have been killed before this.
+        now = numbers(base)
+        for old in now[:-keep]:
             leaving = base / f"{_HIDDEN}{old}"
             (base / str(old)).rename(leaving)
             shutil.rmtree(leaving)
-    return version
+    return now[-1]
 
 
 def latest(base_dir: str | Path) -> tuple[int, Path] | None:
@@ -160,7 +169,10 @@ def _same(one: Path, other: Path, besides: Collection[Path]) -> bool:
 @contextlib.contextmanager
 def _only_pusher(base: Path) -> Iterator[None]:
     """Holds the base folder's lock; the system frees it when the holder dies."""
-    with open(base / _LOCK, "wb") as lock:
+    with room_for("versions", base):
+        base.mkdir(parents=True, exist_ok=True)
+        lock = open(base / _LOCK, "wb")  # noqa: SIM115 - held until the block ends
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -48,6 +48,9 @@ class Command:
     def kill(self) -> None:
         """Ends it and all that it started, at once."""
         assert self._process.pid is not None
+        if not self.running:
+            # Its number may be that of another process by now.
+            return
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:

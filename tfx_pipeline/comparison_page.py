@@ -11,6 +11,7 @@ from tfx_pipeline.evaluation import POOL
 from tfx_pipeline.gate.metric_names import METRIC_NAMES
 from tfx_pipeline.plots.comparison import comparison
 from tfx_pipeline.plots.marks import task_marks
+from tfx_pipeline.whole_file import write_whole
 
 
 def write_comparison(found: Comparison, path: Path) -> None:
@@ -37,6 +38,4 @@ def write_comparison(found: Comparison, path: Path) -> None:
     page = environment.get_template("compare.html").render(
         found=found, marks=marks, drawn=drawn, names=METRIC_NAMES, POOL=POOL
     )
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, page, "the page")

@@ -91,7 +91,7 @@ def read_card(version_dir: str | Path) -> dict[str, Any]:
       version_dir: Its folder.
 
     Raises:
-      InputError: There is none.
+      InputError: There is none, or it is damaged.
     """
     path = Path(version_dir, EXTRA, MODEL_CARD)
     if not path.is_file():
@@ -105,7 +105,19 @@ def read_card(version_dir: str | Path) -> dict[str, Any]:
                 )
             ]
         )
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            [
+                Problem(
+                    str(path),
+                    f"what is no JSON ({error})",
+                    "the card as it was pushed",
+                    "Copy the version again from a host where it is whole.",
+                )
+            ]
+        ) from error
     return card
 
 

@@ -10,6 +10,7 @@ import tensorflow_transform as tft
 from tfx import v1 as tfx
 
 from keras_models.model import RankingModel
+from keras_models.training import discard_checkpoints
 from serving.delta import SyncFile
 from serving.export import export
 from serving.warmup import WARMUP_REQUESTS, warmup_requests, write_requests
@@ -96,7 +97,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
         ),
     )
     # The model is written: from here on nothing can be resumed.
-    tf.io.gfile.rmtree(job.checkpoint_dir)
+    discard_checkpoints(job.checkpoint_dir)
 
 
 def export_model(

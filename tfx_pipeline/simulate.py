@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from keras_models.disk_space import DiskFullError, room_for
 from transforms.problems import InputError, Problem
 
 TASKS = ("click", "long_view", "like", "profile_enter")
@@ -280,6 +281,7 @@ def simulate(
 
     Raises:
       InputError: if a number is out of range or the folder cannot be written.
+      DiskFullError: if there is no room for a day; those before it stay.
     """
     _check(
         days=(days, 1, 100_000),
@@ -298,6 +300,8 @@ def simulate(
             _write(world.draw_day(day, rows_per_day), out_dir / f"day={day}.parquet")
             for day in (start + datetime.timedelta(days=i) for i in range(days))
         ]
+    except DiskFullError:
+        raise
     except OSError as error:
         raise InputError(
             [Problem(str(out_dir), error.strerror or str(error), "a folder that can be written")]
@@ -317,7 +321,8 @@ def _check(**ranges: tuple[float, float, float]) -> None:
 def _write(table: pa.Table, path: Path) -> Path:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, partial, use_dictionary=_REPEATING)
+        with room_for("a day of logs", path):
+            pq.write_table(table, partial, use_dictionary=_REPEATING)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from tfx_pipeline.artifacts import read_json
 from tfx_pipeline.config import Config
 from tfx_pipeline.run_record import ComponentRun
+from tfx_pipeline.whole_file import write_whole
 
 SUMMARY = "summary.json"
 
@@ -52,7 +52,5 @@ def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:
     """Writes `summary.json` beside its place and renames it in."""
     path = folder / SUMMARY
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, json.dumps(summary, indent=2, allow_nan=False) + "\n", "the summary")
     return path

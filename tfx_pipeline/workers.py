@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import tensorflow as tf
 from keras_models.model import RankingModel
 from tfx_pipeline.config import Config
 from tfx_pipeline.fit_model import TrainingJob, fit_model
+from tfx_pipeline.whole_file import write_whole
 
 _logger = logging.getLogger(__name__)
 
@@ -42,9 +42,7 @@ def fit_spread(job: TrainingJob) -> tuple[RankingModel, dict[str, Any]]:
     """
     folder = Path(job.checkpoint_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{_JOB}.{os.getpid()}"
-    draft.write_text(job.model_dump_json(), encoding="utf-8")
-    draft.replace(folder / _JOB)
+    write_whole(folder / _JOB, job.model_dump_json(), "the job of the workers")
     _start(folder / _JOB)
     model = job.build()
     checkpoint = tf.train.Checkpoint(model=model)
@@ -111,7 +109,7 @@ def _main(path: Path) -> None:
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec() or resolver.task_id == 0:
         text = json.dumps(history.to_dict())
-        (path.parent / _HISTORY).write_text(text, encoding="utf-8")
+        write_whole(path.parent / _HISTORY, text, "the training's history")
 
 
 if __name__ == "__main__":

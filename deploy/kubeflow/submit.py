@@ -57,7 +57,7 @@ def submit(
     if (day is None) == (days_ago is None):
         raise typer.BadParameter("one of --day and --days-ago")
     if urllib.parse.urlsplit(host).scheme not in ("http", "https"):
-        raise typer.BadParameter(f"{host}: http://HOST:PORT or https://HOST", param_hint="--host")
+        raise typer.BadParameter("http://HOST:PORT or https://HOST", param_hint="--host")
     if not compiled.is_file():
         raise typer.BadParameter(f"no file {compiled}", param_hint="COMPILED")
     today = datetime.datetime.now(datetime.timezone.utc)

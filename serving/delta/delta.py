@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.delta.policy import Counts, SyncPolicy, table_delta
-from serving.delta.refused import PUSH_WHOLE, DeltaRefusedError
+from serving.delta.refused import MEND, PUSH_WHOLE, DeltaRefusedError
 from serving.delta.sync_file import Lineage, Place
 from serving.delta.table import TableDelta
 from serving.delta.version import Version
@@ -50,20 +50,36 @@ class Delta:
         """Of its file: the whole version that its chain begins with, and its number in that."""
         return f"{self.place.whole}-{self.place.sequence:03d}.delta"
 
-    def apply(self, parent: Version, where: str) -> Version:
-        """The later version.
+    def apply(self, parent: Version, where: str) -> Version | None:
+        """The later version, or None where the parent is it, or came of it.
 
         Args:
           parent: The version that it is for.
           where: What an error calls that.
 
         Raises:
-          DeltaRefusedError: if it is for another version.
+          DeltaRefusedError: if it is for another version, or the parent is damaged.
         """
-        if parent.digest() != self.parent:
+        found = parent.digest()
+        if parent.applied and found != parent.applied[-1]:
+            raise DeltaRefusedError(
+                where, "what is damaged: not what a delta made", f"{parent.applied[-1][:12]}…", MEND
+            )
+        if self.result in (found, *parent.applied):
+            return None
+        if found != self.parent:
             self._refuse(parent, where)
-        made = self._apply(parent)
-        if made.digest() != self.result:
+        try:
+            made = self._apply(parent)
+            digest = made.digest()
+        except (LookupError, TypeError, ValueError) as error:
+            raise DeltaRefusedError(
+                self.name,
+                f"rows that do not fit the version that it is for ({error})",
+                "those of one model",
+                "Find out where it comes from.",
+            ) from error
+        if digest != self.result:
             raise DeltaRefusedError(
                 self.name,
                 "a result with another digest than its maker had",
@@ -81,6 +97,7 @@ class Delta:
             assets=parent.assets,
             lineage=self.lineage,
             place=self.place,
+            applied=(*parent.applied, self.result),
         )
 
     def _refuse(self, parent: Version, where: str) -> None:
@@ -89,7 +106,9 @@ class Delta:
             found = f"a version of another lineage: {difference(parent.lineage, self.lineage)}"
             remedy = PUSH_WHOLE
         elif _chain(parent.place) == _chain(self.parent_place):
-            found = f"another one, {_standing(parent.place)} too, of other content"
+            found = (
+                f"another one, {_standing(parent.place)} too, of other content, or a damaged one"
+            )
             remedy = PUSH_WHOLE
         else:
             found = f"one that is {_standing(parent.place)}"

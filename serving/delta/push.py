@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from serving import versions
 from serving.delta.delta import Delta
@@ -19,8 +20,8 @@ def push_delta(
 ) -> tuple[int, bool]:
     """Adds the version that a delta makes of the newest one.
 
-    It is written beside and renamed into place, as `serving.versions.push` does it. A delta whose
-    result is the newest version already changes nothing.
+    It is written beside and renamed into place, as `serving.versions.push` does it. A delta of the
+    newest version's chain that was applied already changes nothing.
 
     Args:
       delta: What to apply.
@@ -33,19 +34,21 @@ def push_delta(
       The newest version's number, and whether it is new.
 
     Raises:
-      DeltaRefusedError: if the newest version is not the one that the delta is for.
+      DeltaRefusedError: if the newest version is not the one that the delta is for, or is damaged.
+      DiskFullError: if there is no room for it; nothing of it stays.
     """
+    if versions.latest(base_dir) is None:
+        _refuse_none(delta, base_dir)
     written = []
 
     def write(number: int, newest: Path | None, beside: Path) -> bool:
         if newest is None:
-            raise DeltaRefusedError(
-                base_dir, "no version", f"the one that {delta.name} is for", PUSH_WHOLE
-            )
+            _refuse_none(delta, base_dir)
         parent = read_version(newest)
-        if parent.digest() == delta.result:
+        made = delta.apply(parent, str(newest))
+        if made is None:
             return False
-        write_version(delta.apply(parent, str(newest)), beside)
+        write_version(made, beside)
         _write_extra(beside, delta.extra)
         if describe is not None:
             texts = describe(number, beside)
@@ -54,6 +57,11 @@ def push_delta(
         return True
 
     return versions.add(base_dir, keep, write), bool(written)
+
+
+def _refuse_none(delta: Delta, base_dir: str | Path) -> NoReturn:
+    found = "no version" if Path(base_dir).is_dir() else "no such folder"
+    raise DeltaRefusedError(base_dir, found, f"the version that {delta.name} is for", PUSH_WHOLE)
 
 
 def _write_extra(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PUSH_WHOLE = "Push the whole version."
+MEND = f"Copy it again from a host where it is whole. Or: {PUSH_WHOLE.lower()}"
 
 
 class DeltaRefusedError(ValueError):

@@ -94,12 +94,14 @@ class SyncFile:
       place: Where it stands.
       rows: By table, what is known of its rows.
       keys_sha256: By table, of its keys in the order of the rows: what the file belongs to.
+      applied: Digests of the versions that the deltas of its chain made, in order, its own last.
     """
 
     lineage: Lineage
     place: Place
     rows: tuple[RowSync, ...]
     keys_sha256: tuple[str, ...]
+    applied: tuple[str, ...] = ()
 
     def write(self, model_dir: str | Path) -> None:
         """Writes the file beside a model.
@@ -112,6 +114,7 @@ class SyncFile:
             "lineage": dataclasses.asdict(self.lineage),
             "place": dataclasses.asdict(self.place),
             "keys_sha256": self.keys_sha256,
+            "applied": self.applied,
         }
         arrays = {
             f"{i}_{name}": values
@@ -172,12 +175,14 @@ class SyncFile:
                     hashes = tuple(header["keys_sha256"])
                     return cls(
                         read_lineage(header["lineage"]),
-                        Place(**header["place"]),
+                        read_place(header["place"]),
                         tuple(
                             RowSync(*(file[f"{i}_{name}"] for name in names))
                             for i in range(len(hashes))
                         ),
                         hashes,
+                        # Earlier releases kept none.
+                        tuple(header.get("applied", ())),
                     )
         except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DeltaRefusedError(
@@ -190,6 +195,19 @@ def read_lineage(values: dict[str, Any]) -> Lineage:
     """A lineage of its JSON form."""
     fields = tuple(tuple(names) for names in values["fields"])
     return Lineage(tuple(values["cold_starts"]), fields, values["transform_graph"])
+
+
+def read_place(values: dict[str, Any]) -> Place:
+    """A place of its JSON form.
+
+    Raises:
+      ValueError: if it is none. A file's name is made of it.
+    """
+    place = Place(**values)
+    numbers = {place.day, place.sequence, 0 if place.whole is None else place.whole}
+    if {type(number) for number in numbers} != {int} or min(place.sequence, place.whole or 0) < 0:
+        raise ValueError(f"found the place {values}; expected counts")
+    return place
 
 
 def keys_sha256(keys: np.ndarray) -> str:

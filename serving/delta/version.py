@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving.delta.refused import PUSH_WHOLE, DeltaRefusedError
+from serving.delta.refused import MEND, PUSH_WHOLE, DeltaRefusedError
 from serving.delta.sync_file import SYNC_FILE, Lineage, Place, SyncFile, keys_sha256
 from serving.delta.table import Rows, Table
 from serving.versions import EXTRA, SAVED_MODEL
@@ -39,6 +39,7 @@ class Version:
       assets: Contents of the files under `assets/`, by their paths there.
       lineage: Where its rows come from.
       place: Where it stands in a chain of deltas.
+      applied: Digests of the versions that the chain's deltas made so far, in order.
     """
 
     graph: bytes
@@ -48,9 +49,10 @@ class Version:
     assets: Mapping[str, bytes]
     lineage: Lineage
     place: Place
+    applied: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """SHA-256 of all that it holds, however its files lay it out."""
+        """SHA-256 of all that it serves and knows of its rows, however its files lay it out."""
         digest = hashlib.sha256()
         for name, content in self._contents():
             digest.update(f"{name} {len(content)}\n".encode())
@@ -80,7 +82,7 @@ def read_version(folder: str | Path) -> Version:
       folder: Of its SavedModel.
 
     Raises:
-      DeltaRefusedError: if it is none that was exported for delta sync.
+      DeltaRefusedError: if it is none that was exported for delta sync, or is damaged.
     """
     folder = Path(folder)
     if not (folder / SAVED_MODEL).is_file():
@@ -88,9 +90,14 @@ def read_version(folder: str | Path) -> Version:
             folder, f"no {SAVED_MODEL}", "the folder of a version", "Name a version's folder."
         )
     known = SyncFile.read(folder)
-    reader = tf.train.load_checkpoint(str(folder / _BUNDLE))
-    variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    object_graph = bytes(variables.pop(OBJECT_GRAPH))
+    try:
+        reader = tf.train.load_checkpoint(str(folder / _BUNDLE))
+        variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+        object_graph = bytes(variables.pop(OBJECT_GRAPH))
+    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+        raise DeltaRefusedError(
+            (folder / _BUNDLE).parent, f"what cannot be read ({error})", "a model's variables", MEND
+        ) from error
     paths = {int(match[2]): match[1] for match in map(_TABLE_KEYS.fullmatch, variables) if match}
     tables = {}
     for i, fields in enumerate(known.lineage.fields):
@@ -128,6 +135,7 @@ def read_version(folder: str | Path) -> Version:
         assets,
         known.lineage,
         known.place,
+        known.applied,
     )
 
 
@@ -160,6 +168,7 @@ def write_version(version: Version, folder: str | Path) -> None:
         version.place,
         tuple(table.sync for table in tables),
         tuple(keys_sha256(table.keys) for table in tables),
+        version.applied,
     ).write(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -20,10 +21,15 @@ import tf_keras as keras
 import keras_models
 from keras_models import training
 from keras_models.backbones import Ple
+from keras_models.disk_space import DiskFullError
 from keras_models.embeddings import DecayedCount, DynamicEmbedding, DynamicEmbeddingConfig, Policy
 from keras_models.losses import TaskLosses
 from keras_models.model import RankingModel
 from keras_models.tasks import Task
+
+# By their full names: this is a script, too.
+from tests.file_calls import kill_before
+from tests.small_disk import small_disk
 
 F, K, EXAMPLES, BATCH = 3, 2, 300, 32
 """Nine full batches and one of 12."""
@@ -195,6 +201,52 @@ def test_goes_on_from_the_last_whole_checkpoint(tmp_path: Path, undisturbed: Run
     model = _model()
     _assert_same(model, _fit(model, tmp_path), undisturbed)
     assert not list(best.glob("*_temp"))
+
+
+@pytest.mark.parametrize(("share", "what"), [(0, "TensorBoard's curves"), (0.5, "a checkpoint")])
+def test_goes_on_from_a_full_disk(
+    tmp_path: Path, undisturbed: Run, share: float, what: str
+) -> None:
+    """Of no room, and of half of what is there in the end."""
+    sizes = [path.stat().st_size for path in undisturbed.folder.rglob("*") if path.is_file()]
+    pages = int(share * sum(-(-size // 4096) for size in sizes))
+    folder = tmp_path / "disk"
+    with small_disk(folder, 4096 * (pages + 1)) as resize:
+        (folder / "a page").write_bytes(b"1")
+        with pytest.raises(DiskFullError, match=f"free on the disk at {folder}.; .* for {what}"):
+            _fit(_model(), folder)
+        resize(1 << 24)
+        model = _model()
+        _assert_same(model, _fit(model, folder), undisturbed)
+
+
+def _fit_small(folder: Path) -> None:
+    _fit(_model(), folder, epochs=2, result=folder / "result")
+
+
+@pytest.mark.slow
+def test_killed_at_moments_all_over(tmp_path: Path) -> None:
+    """At each eleventh; what a whole training does, and not only its checkpoints."""
+    _fit_small(tmp_path / "0")
+
+    def read(folder: Path) -> dict[str, np.ndarray]:
+        reader = tf.train.load_checkpoint(str(folder / "result"))
+        names = reader.get_variable_to_shape_map()
+        return {name: reader.get_tensor(name) for name in names if "VARIABLE_VALUE" in name}
+
+    expected = read(tmp_path / "0")
+    for moment in itertools.count(1, 11):
+        folder = tmp_path / str(moment)
+        ended = kill_before(moment, _fit_small, folder)
+        assert not ended.error
+        if not ended.killed:
+            break
+        _fit_small(folder)
+        found = read(folder)
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=1e-6, err_msg=name)
+    assert moment > 100
 
 
 def test_a_finished_training_is_not_repeated(undisturbed: Run) -> None:

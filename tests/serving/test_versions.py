@@ -1,39 +1,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-import signal
-import subprocess
-import sys
+import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from keras_models.disk_space import DiskFullError
 from serving import versions
 
-KILLED_WHILE = """
-import sys, time
-from serving import versions
-
-def hang(*args, **kwargs):
-    print("there", flush=True)
-    time.sleep(60)
-
-if sys.argv[1] == "copying":
-    copies = []
-    whole = versions.shutil.copyfile
-    def copy(source, target):
-        copies.append(target)
-        hang() if len(copies) == 2 else whole(source, target)
-    versions.shutil.copyfile = copy
-elif sys.argv[1] == "renaming":
-    versions._sync_all = hang
-else:
-    versions.shutil.rmtree = hang
-versions.push(sys.argv[2], sys.argv[3], keep=1)
-"""
+from ..file_calls import Ended, fill_before, kill_before
+from ..small_disk import small_disk
 
 
 @pytest.fixture
@@ -59,19 +41,6 @@ def is_whole(version: Path) -> bool:
 
 def visible(base: Path) -> list[str]:
     return sorted(path.name for path in base.iterdir() if not path.name.startswith("."))
-
-
-def kill_a_push(while_: str, model: Path, base: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED_WHILE, while_, str(model), str(base)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "there\n"
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(10) == -signal.SIGKILL
 
 
 def test_a_push_is_a_copy_numbered_by_the_time(model: Path, tmp_path: Path) -> None:
@@ -162,32 +131,54 @@ def test_bad_arguments(model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "base").exists()
 
 
-@pytest.mark.parametrize("while_", ["copying", "renaming"])
-def test_a_killed_push_leaves_no_version(while_: str, model: Path, tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    kill_a_push(while_, model, base)
-    assert visible(base) == []
-    assert versions.latest(base) is None
-    assert len(list(base.glob(".tmp-*"))) == 1
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("stopped", [kill_before, fill_before])
+def test_a_push_stopped_at_any_moment(
+    stopped: Callable[..., Ended], keep: int, model: Path, tmp_path: Path
+) -> None:
+    """Readers see whole versions, and the same push again ends as if nothing had been."""
+    for moment in itertools.count(1):
+        base = tmp_path / str(moment)
+        for content in (b"first", b"second", b"third"):
+            write_model(model, content)
+            if content != b"third":
+                versions.push(model, base, keep)
+        ended = stopped(moment, versions.push, model, base, keep)
+        assert len(visible(base)) >= keep and all(is_whole(base / name) for name in visible(base))
+        if ended.error:
+            assert "DiskFullError: " in ended.error.splitlines()[-1]
+            assert not list(base.glob(".tmp-*"))
+        last = versions.push(model, base, keep)
+        assert (base / str(last) / "saved_model.pb").read_bytes() == b"third"
+        assert len(visible(base)) == keep and is_whole(base / str(last))
+        assert sorted(os.listdir(base)) == [".push.lock", *visible(base)]
+        if not ended.killed and not ended.error:
+            break
+    assert moment > 8
 
-    version = versions.push(model, base, keep=1)
-    assert sorted(os.listdir(base)) == [".push.lock", str(version)]
-    assert is_whole(base / str(version))
 
-
-def test_a_push_killed_while_it_removes_leaves_no_half_version(model: Path, tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    versions.push(model, base, keep=1)
-    write_model(model, b"second")
-    kill_a_push("removing", model, base)
-    (remaining,) = visible(base)
-    assert is_whole(base / remaining)
-    assert len(list(base.glob(".tmp-*"))) == 1
-
-    write_model(model, b"third")
-    versions.push(model, base, keep=1)
-    assert not list(base.glob(".tmp-*"))
+def test_a_push_to_a_disk_that_fills(model: Path, tmp_path: Path) -> None:
+    """Of 20 sizes; ten pages of rows and two more files take twelve."""
+    write_model(model, b"forty bytes " * 3 + b"each")
+    full = []
+    for pages in range(1, 21):
+        base = tmp_path / str(pages) / "base"
+        with small_disk(base.parent, 4096 * pages) as resize:
+            try:
+                versions.push(model, base, keep=1)
+            except DiskFullError as error:
+                full.append(pages)
+                assert os.listdir(base) == [".push.lock"]
+                assert re.fullmatch(
+                    f"{base}: found no room .No space left on device; 0.0 MiB free on the disk at "
+                    rf"{base.parent}.; expected room for version \d+. Make room there and .*",
+                    str(error),
+                )
+            resize(1 << 20)
+            version = versions.push(model, base, keep=1)
+            assert is_whole(base / str(version))
+            assert sorted(os.listdir(base)) == [".push.lock", str(version)]
+    assert full == list(range(1, 12))
 
 
 def test_readers_see_only_whole_versions(tmp_path: Path) -> None:

@@ -277,6 +277,49 @@ def test_bad_override(tmp_path: Path, override: str) -> None:
     assert problems(write(tmp_path), [override])
 
 
+SECRET = "wJalrXUtnFEMI"
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        (f"beam.options.s3_secret_access_key={SECRET}", "beam.options.s3_secret_access_key"),
+        (
+            f"beam.components.Transform.options={{azure_connection_string: 'Key={SECRET}'}}",
+            "beam.components.Transform.options.azure_connection_string",
+        ),
+        (f"beam.options.environment_options={{db_password: {SECRET}}}", "db_password"),
+        (f"beam.options.s3_secret_access_key=[[{SECRET}]]", "beam.options.s3_secret_access_key"),
+        (
+            f"beam.options.s3_secret_access_key={{{SECRET}",
+            "--set beam.options.s3_secret_access_key",
+        ),
+        (f"kubeflow.secrets={{logs: {SECRET}}}", "kubeflow.secrets.logs"),
+        (f"kubeflow.secrets={{logs: {{key: {SECRET}/K7}}}}", "kubeflow.secrets.logs.key"),
+        (f"data.path=s3://user:{SECRET}@bucket/logs", "data.path"),
+        (f"beam.options.job_endpoint=http://user:{SECRET}@host:1", "beam.options.job_endpoint"),
+    ],
+)
+def test_no_message_holds_a_secret(tmp_path: Path, override: str, where: str) -> None:
+    found = problems(write(tmp_path), [override])
+    assert any(key.endswith(where) or where in key for key in found), found
+    assert SECRET not in str(found)
+
+
+def test_no_message_holds_a_line_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"name: a\nbeam:\n  options: {{s3_secret_access_key: {SECRET}\nx: [")
+    (found,) = problems(path).values()
+    assert SECRET not in found and "in line 4, column 2" in found
+
+
+def test_words_of_columns_are_no_secrets(tmp_path: Path) -> None:
+    """RecBole names its columns so."""
+    names = ["user:token", "password_age"]
+    config = load_config(write(tmp_path), [f"features.categorical={names}"])
+    assert config.features.categorical == names
+
+
 def test_a_file_changes_another_that_it_extends(tmp_path: Path) -> None:
     write(tmp_path)
     child = tmp_path / "child.yaml"

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from keras_models.disk_space import DiskFullError
 from keras_models.metrics import auc
 from tfx_pipeline.config import load_config
 from tfx_pipeline.simulate import EQUAL_KEYS, EQUAL_ROWS, MISSING, SCENARIOS, TASKS, simulate
@@ -220,6 +221,6 @@ def test_nothing_half_written_is_left_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pq, "write_table", fill_the_disk)
 
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(DiskFullError, match="day=2024-01-01.parquet: found no room .No space left"):
         simulate(tmp_path, days=1, rows_per_day=10)
     assert not list(tmp_path.iterdir())

@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keras_models.disk_space import DiskFullError
 from transforms.problems import InputError, Problem
 
 
 @contextmanager
 def explain_errors(*also: type[Exception]) -> Iterator[None]:
-    """Prints what is wrong with the input, and ends with status 2.
+    """Prints what is wrong with the input, and ends with status 2; with 1 where a disk is full.
 
     Args:
       also: Further errors whose text is meant for the user.
@@ -24,6 +25,9 @@ def explain_errors(*also: type[Exception]) -> Iterator[None]:
     except InputError as error:
         print_problems(error.problems)
         raise typer.Exit(2) from error
+    except DiskFullError as error:
+        print_error(str(error))
+        raise typer.Exit(1) from error
     except also as error:
         print_error(str(error))
         raise typer.Exit(2) from error

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keras_models.disk_space import disk_full
 from transforms.problems import InputError
 
 
@@ -35,10 +36,16 @@ def output(workdir: Path, verbose: bool) -> Iterator[Console]:
             console.print("interrupted; run it again and it goes on from here")
             raise typer.Exit(130) from None
         except Exception as error:
+            console.print(f"[red]failed[/red] {escape(_explained(error, workdir))}")
             logging.getLogger(__name__).exception("The run failed")
-            console.print(f"[red]failed[/red] {escape(_first_line(error))}")
             console.print(f"Everything that was printed is in {escape(str(log_file))}")
             raise typer.Exit(1) from error
+
+
+def _explained(error: Exception, workdir: Path) -> str:
+    # Beam and ML Metadata do not say themselves where there was no room.
+    full = disk_full(error, "what a run keeps", workdir)
+    return _first_line(error) if full is None else str(full)
 
 
 def _first_line(error: Exception) -> str:

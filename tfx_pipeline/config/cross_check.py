@@ -13,6 +13,7 @@ from tfx_pipeline.config.check_outcomes import check_outcomes
 from tfx_pipeline.config.check_serving import check_serving
 from tfx_pipeline.config.check_tasks import check_tasks
 from tfx_pipeline.config.job import Config
+from tfx_pipeline.config.secrets import check_secrets
 from tfx_pipeline.config.section import NAME
 from transforms.problems import Problem
 
@@ -28,6 +29,7 @@ def cross_check(config: Config) -> list[Problem]:
         *check_gate(config),
         *check_serving(config),
         *check_beam(config),
+        *check_secrets(config),
     ]
     features = config.features.fields
     for name in sorted({f for f in features if features.count(f) > 1}):

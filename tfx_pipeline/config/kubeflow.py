@@ -9,6 +9,7 @@ from pydantic import Field
 from tfx_pipeline.config.section import Positive, Section
 
 _URI = r"^(gs|s3|minio)://[^/]+"
+_Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class KubeflowTaskConfig(Section):
@@ -49,7 +50,7 @@ class KubeflowConfig(Section):
         pattern="^/",
         description="Where it is mounted; the workdir is the folder of the job's name in it.",
     )
-    secrets: dict[str, dict[str, str]] = Field(
+    secrets: dict[str, dict[str, _Variable]] = Field(
         default_factory=dict,
         description="Secrets by name, and which environment variable each of their keys becomes in "
         "LogExampleGen's task: what the store of `data.path` asks for.",

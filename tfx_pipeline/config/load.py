@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tfx_pipeline.config.cross_check import cross_check
 from tfx_pipeline.config.job import Config
 from tfx_pipeline.config.merge import merged
+from tfx_pipeline.config.secrets import may_be_secret
 from transforms.problems import InputError, Problem
 
 
@@ -67,7 +68,7 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
-            [Problem(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")]
+            [Problem(str(path), _without_content(error), "a YAML file in UTF-8")]
         ) from error
     if not isinstance(raw, dict):
         raise InputError([Problem(str(path), type(raw).__name__, "a mapping of keys to values")])
@@ -84,7 +85,7 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 
 def _apply_override(raw: dict[str, Any], text: str) -> Problem | None:
     key, equals, value = text.partition("=")
-    where = f"--set {text}"
+    where = f"--set {key.strip()}" if equals else "--set"
     if not equals or not key.strip():
         return Problem(where, repr(text), "dotted.key=value", "For example training.epochs=3.")
     *parents, last = key.strip().split(".")
@@ -93,12 +94,23 @@ def _apply_override(raw: dict[str, Any], text: str) -> Problem | None:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             inner = ".".join(parents[: i + 1])
-            return Problem(where, f"`{inner}` is {node!r}", "a section with keys below it")
+            found = "a value" if may_be_secret(parents[: i + 1]) else repr(node)
+            return Problem(where, f"`{inner}` is {found}", "a section with keys below it")
     try:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        return Problem(where, " ".join(str(error).split()), "a value in YAML")
+        return Problem(where, _without_content(error), "a value in YAML")
     return None
+
+
+def _without_content(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """What is wrong, and where; the line itself may hold a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    parts = [error.context, error.problem]
+    said = ", ".join(part for part in parts if part) or "no YAML"
+    mark = error.problem_mark or error.context_mark
+    return said if mark is None else f"{said} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _to_problem(error: Any) -> Problem:
@@ -112,6 +124,9 @@ def _to_problem(error: Any) -> Problem:
         return Problem(where, "nothing", "a value: the key is required")
     if error["type"] == "value_error":
         return Problem(where, message, "what docs/reference/config.md says of this key")
+    if may_be_secret(error["loc"]):
+        kind = type(error["input"]).__name__
+        return Problem(where, f"another {kind}, not shown here", _as_phrase(message))
     found = repr(error["input"])
     return Problem(where, found if len(found) <= 80 else found[:77] + "...", _as_phrase(message))
 

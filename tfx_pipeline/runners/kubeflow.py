@@ -18,6 +18,7 @@ from tfx_pipeline.config.beam import BEAM_COMPONENTS
 from tfx_pipeline.config.kubeflow import KubeflowConfig, KubeflowTaskConfig
 from tfx_pipeline.pipeline import create_pipeline
 from tfx_pipeline.runners.beam_problems import beam_problems
+from tfx_pipeline.whole_file import write_whole
 from transforms.problems import InputError, Problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -78,13 +79,11 @@ def compile_pipeline(config: Config, output: Path) -> None:
         "isOptional": True,
     }
     platform = platform_spec(config.kubeflow, [node.id for node in pipeline.components])
-    draft = output.with_name(f".{output.name}.{os.getpid()}")
     if output.suffix == ".json":
         text = json.dumps({"pipeline_spec": spec, "platform_spec": platform}, indent=2) + "\n"
     else:
         text = yaml.safe_dump_all([spec, platform], sort_keys=True)
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(output)
+    write_whole(output, text, "the compiled pipeline")
 
 
 def kubeflow_pipeline(config: Config) -> tfx.dsl.Pipeline:

@@ -37,10 +37,17 @@ _STORES = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher has its copy of an artifact; what is in no store stays as it is."""
+    """Where the launcher has its copy of an artifact; what is in no store stays as it is.
+
+    Raises:
+      ValueError: if it would not be below the store's folder.
+    """
     for scheme, folder in _STORES.items():
         if uri.startswith(scheme):
-            return _root() + folder + uri.removeprefix(scheme)
+            path = uri.removeprefix(scheme)
+            if ".." in path.split("/"):
+                raise ValueError(f"artifact: found the URI {uri}; expected one without `..`")
+            return _root() + folder + path
     return uri
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -250,7 +253,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["../../up", "/abs/path", "a/../../up", "", "."])
+@pytest.mark.parametrize(
+    "name", ["../../up", "/abs/path", "a/../../up", "", ".", "a\0b", "./embedding_sync.npz"]
+)
 def test_a_delta_that_writes_elsewhere_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -263,6 +268,34 @@ def test_a_delta_that_writes_elsewhere_is_refused(
         read_delta(tmp_path / "d")
 
 
+def test_a_sealed_file_that_no_export_writes_is_refused_in_words(tmp_path: Path) -> None:
+    """As anyone can seal it: without one of its members, or of its manifest's keys."""
+    parent, delta = one_delta()
+    members = dict(delta_file._members(delta))
+    manifest = json.loads(members["manifest.json"])
+    strange = [{**members, "manifest.json": b"[]"}, {**members, "manifest.json": b"{"}]
+    strange += [{k: v for k, v in members.items() if k != name} for name in members]
+    for key in manifest:
+        less = {k: v for k, v in manifest.items() if k != key}
+        strange.append({**members, "manifest.json": json.dumps(less).encode()})
+    for place in ({"whole": "../../up"}, {"sequence": 1.5}, {"day": None}, {"more": 1}):
+        other = {**manifest, "place": {**manifest["place"], **place}}
+        strange.append({**members, "manifest.json": json.dumps(other).encode()})
+    for content in strange:
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+        packed = body.getvalue()
+        (tmp_path / "d").write_bytes(delta_file._seal(packed, None) + packed)
+        with pytest.raises(DeltaRefusedError, match="found what no export writes .*out where it"):
+            read_delta(tmp_path / "d")
+    wider = Rows(np.zeros([len(FIELDS), D + 1], np.float32))
+    for tables in ({}, {PATH: dataclasses.replace(delta.tables[PATH], shared=wider)}):
+        with pytest.raises(DeltaRefusedError, match="found rows that do not fit the version"):
+            dataclasses.replace(delta, tables=tables).apply(parent, "served")
+
+
 def test_order_and_parent() -> None:
     parent, candidate = two_days()
     first, _ = make_delta(parent, candidate, SyncPolicy(), number=5, where="candidate")
@@ -272,8 +305,20 @@ def test_order_and_parent() -> None:
     assert (first.name, second.name) == ("5-001.delta", "5-002.delta")
     with pytest.raises(DeltaRefusedError, match="one that is a whole version; .* 1 deltas after"):
         second.apply(parent, "served")
+    two = second.apply(one, "two")
+    assert first.apply(two, "served") is second.apply(two, "served") is None
+    # As earlier releases left it.
+    unknown = dataclasses.replace(two, applied=())
+    assert second.apply(unknown, "served") is None
     with pytest.raises(DeltaRefusedError, match="2 deltas after whole version 5; expected .* in"):
-        first.apply(second.apply(one, "two"), "served")
+        first.apply(unknown, "served")
+    again, _ = make_delta(parent, third, SyncPolicy(), number=5, where="candidate")
+    with pytest.raises(DeltaRefusedError, match="2 deltas after whole version 5; expected .* in"):
+        again.apply(two, "served")
+    damaged = dataclasses.replace(two, graph=b"graph of daz 3")
+    for delta in (first, second, again):
+        with pytest.raises(DeltaRefusedError, match="served: found what is damaged"):
+            delta.apply(damaged, "served")
     other = dataclasses.replace(parent, variables={**parent.variables, "dense": np.ones([2, 2])})
     with pytest.raises(DeltaRefusedError, match="another one, a whole version too, of other cont"):
         first.apply(other, "served")
@@ -323,9 +368,11 @@ def test_a_version_is_what_it_was_when_written_and_read(kind: str, tmp_path: Pat
     keys = [-(2**63), 0, 5]
     rows = {key: Row((float(i), 0.5, -3.0), i, 1, 0, 1) for i, key in enumerate(keys)}
     empty, full = version(Model(1), kind), version(Model(2, rows, 1.0, 2.0), kind, Place(2, 3, 99))
+    full = dataclasses.replace(full, applied=("a", "b", "c"))
     for i, made in enumerate((empty, full)):
         write_version(made, tmp_path / str(i))
         again = read_version(tmp_path / str(i))
+        assert again.applied == made.applied
         assert again.digest() == made.digest() and again.place == made.place
         assert again.tables[PATH].keys.tolist() == made.tables[PATH].keys.tolist()
     assert empty.digest() != full.digest()

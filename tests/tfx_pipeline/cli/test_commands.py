@@ -1,5 +1,6 @@
 """What holds for every command of `equipoise`."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from tfx_pipeline.cli import app
+
+from ...command_line import Command
 
 
 def commands(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
@@ -28,6 +31,16 @@ def test_help_says_what_it_does_and_gives_an_example(path: tuple[str, ...]) -> N
     _, usage, said = re.split(r"^ *(Usage: .*)$", result.stdout, flags=re.MULTILINE)
     assert " ".join(path) in usage and len(said.strip().splitlines()[0].split()) > 3
     assert f"Example: equipoise {' '.join(path)} " in " ".join(said.split())
+
+
+def test_what_has_ended_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be another process group's by then."""
+    process = Command("--version")
+    assert process.wait(60).stdout.startswith("equipoise ")
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda *call: killed.append(call))
+    process.kill()
+    assert not killed
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

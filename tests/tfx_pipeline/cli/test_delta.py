@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import hmac
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serving import versions
-from serving.delta import Version, read_version, write_version
+from serving.delta import Version, read_delta, read_version, write_delta, write_version
 from serving.delta.sync_file import Lineage, Place, RowSync
 from serving.delta.table import Rows, Table
 from tfx_pipeline.cli import app
 from tfx_pipeline.model_card import card_files, model_card
 
+from ...small_disk import small_disk
 from ..outcomes import make_cell, make_config
 
 N, D = 100, 4
@@ -112,21 +117,155 @@ def test_a_chain(base: Path, tmp_path: Path) -> None:
     assert f"number 2 after the whole version {first}" in text and "30 that differ" in text
 
 
-def test_several_at_once_and_again(base: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "elsewhere"
-    shutil.copytree(base, copy)
-    for day in (2, 3):
-        version = write(tmp_path / str(day), day, {})
-        assert run("export", base, version, "--out", tmp_path).exit_code == 0
-        assert run("apply", base, *sorted(tmp_path.glob(f"*-{day - 1:03d}.delta"))).exit_code == 0
-    one, two = sorted(tmp_path.glob("*.delta"))
-    assert run("apply", copy, one, two).exit_code == 0
-    newest = [read_version(folder / str(versions.numbers(folder)[-1])) for folder in (base, copy)]
-    assert newest[0].digest() == newest[1].digest()
-    again = run("apply", copy, two)
-    assert again.exit_code == 0 and "already" in again.stdout
-    refused = run("apply", copy, one)
-    assert refused.exit_code == 2 and "Apply the deltas of a chain in order" in refused.stderr
+def chain(base: Path, folder: Path, days: Iterable[int], *options: object) -> list[Path]:
+    """Deltas of days, each applied before the next is made."""
+    for day in days:
+        version = write(folder / str(day), day, {})
+        done = run("export", base, version, "--out", folder / "deltas", *options)
+        assert done.exit_code == 0, done.output
+        newest = sorted((folder / "deltas").glob("*.delta"))[-1]
+        assert run("apply", base, newest, *options).exit_code == 0
+    return sorted((folder / "deltas").glob("*.delta"))
+
+
+def test_all_of_a_chain_day_after_day(base: Path, tmp_path: Path) -> None:
+    """`apply FOLDER *.delta`, on hosts that have none, some and all of them."""
+    hosts = [tmp_path / "host_0", tmp_path / "host_1"]
+    for host in hosts:
+        shutil.copytree(base, host)
+    deltas = chain(base, tmp_path, (2, 3, 4))
+    assert len(deltas) == 3
+    assert run("apply", hosts[1], deltas[0]).exit_code == 0
+    for number, host in enumerate(hosts):
+        done = run("apply", host, *deltas)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.count("applied already") == number
+    expected = read_version(base / str(versions.numbers(base)[-1]))
+    for host in (base, *hosts):
+        before = versions.numbers(host)
+        again = run("apply", host, *deltas)
+        assert again.exit_code == 0 and again.stdout.count("applied already") == 3
+        assert f"{deltas[0].name}: applied already, up to {before[-1]}" in again.stdout
+        assert versions.numbers(host) == before
+        newest = read_version(host / str(before[-1]))
+        assert newest.digest() == expected.digest() and newest.place.sequence == 3
+        # Its three results, in order; the last is what is there.
+        assert newest.applied == tuple(read_delta(file).result for file in deltas)
+    # A whole push ends the chain.
+    versions.push(write(tmp_path / "5", 5, {}), base, keep=2)
+    refused = run("apply", base, *deltas)
+    assert refused.exit_code == 2 and "found another one, a whole version too" in refused.stderr
+
+
+def test_signed_deltas(base: Path, tmp_path: Path) -> None:
+    host, key, other = tmp_path / "host", tmp_path / "key", tmp_path / "other"
+    shutil.copytree(base, host)
+    key.write_text("k" * 32 + "\n")
+    other.write_text("o" * 32 + "\n")
+    (signed,) = chain(base, tmp_path, (2,), "--key", key)
+    # Worked by the standard library's own words: the line up to the signature is what is signed.
+    line, _, packed = signed.read_bytes().partition(b"\n")
+    said, signature = line.rsplit(b" ", 1)
+    assert said == f"equipoise-delta 2 {hashlib.sha256(packed).hexdigest()}".encode()
+    assert signature == hmac.new(b"k" * 32, said, "sha256").hexdigest().encode()
+    plain = tmp_path / "plain.delta"
+    plain.write_bytes(f"equipoise-delta 1 {hashlib.sha256(packed).hexdigest()}\n".encode() + packed)
+
+    def refused(*arguments: object) -> str:
+        before = versions.numbers(host)
+        done = run("apply", host, *arguments)
+        assert done.exit_code == 2 and versions.numbers(host) == before
+        words = " ".join(done.stderr.split())
+        assert "k" * 32 not in words and "o" * 32 not in words
+        return words
+
+    assert "found an unsigned delta; expected one signed" in refused(plain, "--key", key)
+    assert "found a signature by another key; exp" in refused(signed, "--key", other)
+    forged = tmp_path / "forged.delta"
+    forged.write_bytes(
+        f"equipoise-delta 2 {hashlib.sha256(packed).hexdigest()} {'0' * 64}\n".encode() + packed
+    )
+    assert "found a signature by another key" in refused(forged, "--key", key)
+    for format_, rest in (("2", ""), ("1", f" {'0' * 64}")):
+        text = f"equipoise-delta {format_} {hashlib.sha256(packed).hexdigest()}{rest}\n"
+        forged.write_bytes(text.encode() + packed)
+        assert "found a damaged delta" in refused(forged)
+    assert "key2: found No such file" in refused(signed, "--key", tmp_path / "key2")
+    (tmp_path / "short").write_text("k" * 31 + "\n")
+    assert "short: found 31 bytes; expected a key of 32" in refused(
+        signed, "--key", tmp_path / "short"
+    )
+
+    done = run("apply", host, signed)
+    assert done.exit_code == 0 and f"not verified {signed.name} is signed" in done.stdout
+    again = run("apply", host, signed, "--key", key)
+    assert again.exit_code == 0 and "not verified" not in again.stdout
+    assert "applied already" in run("apply", host, plain).stdout
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.index"])
+def test_a_damaged_version_is_refused_in_words(base: Path, tmp_path: Path, file: str) -> None:
+    host = tmp_path / "host"
+    shutil.copytree(base, host)
+    deltas = chain(base, tmp_path, (2, 3))
+    for folder, arguments in (
+        (host, ("apply", host, *deltas)),
+        (base, ("apply", base, *deltas)),
+        (base, ("export", base, write(tmp_path / "4", 4, {}), "--out", tmp_path / "out")),
+    ):
+        number = versions.numbers(folder)[-1]
+        damaged = folder / str(number) / file
+        damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+        done = run(*arguments)
+        assert done.exit_code == 2 and versions.numbers(folder)[-1] == number
+        words = " ".join(done.stderr.split())
+        assert f"{folder}/{number}: {file}: found a damaged file; expected SHA-256" in words
+        assert "Copy it again from a host where it is whole" in words
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_from_elsewhere_stays_in_its_folder(base: Path, tmp_path: Path) -> None:
+    """The name of a delta is of what the parent's sync file says."""
+    file = versions.latest(base)[1] / "assets.extra" / "embedding_sync.npz"
+    with np.load(file) as found:
+        arrays = dict(found)
+    header = json.loads(str(arrays["header"]))
+    header["place"] = {"day": 1, "sequence": 1, "whole": "../../up"}
+    np.savez(file, **{**arrays, "header": np.array(json.dumps(header))})
+    card = versions.latest(base)[1] / "assets.extra" / "model_card.json"
+    card.unlink()
+    done = run("export", base, write(tmp_path / "2", 2, {}), "--out", tmp_path / "deltas")
+    assert done.exit_code == 2 and "embedding_sync.npz: found what cannot be read" in done.stderr
+    assert not (tmp_path / "deltas").exists() and not list(tmp_path.rglob("up*"))
+
+
+def test_a_card_of_another_release_is_refused(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "host")
+    (file,) = chain(base, tmp_path, (2,))
+    delta = read_delta(file)
+    card = dict(delta.about["card"])
+    for strange in ({}, {"card": None}, {"card": {**card, "metrics": [{}]}, "rows": {}}):
+        write_delta(dataclasses.replace(delta, about=strange), file)
+        done = run("apply", tmp_path / "host", file)
+        assert (
+            done.exit_code == 2 and "found a model card that is of another release" in done.stderr
+        )
+        assert len(list((tmp_path / "host").iterdir())) == 2
+
+
+def test_a_full_disk_is_named(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "host")
+    (file,) = chain(base, tmp_path, (2,))
+    sizes = [path.stat().st_size for path in (tmp_path / "host").rglob("*") if path.is_file()]
+    taken = sum(-(-size // 4096) for size in sizes)
+    with small_disk(tmp_path / "disk", 4096 * (taken + 4)) as resize:
+        shutil.copytree(tmp_path / "host", tmp_path / "disk" / "base")
+        done = run("apply", tmp_path / "disk" / "base", file)
+        assert done.exit_code == 1 and len(versions.numbers(tmp_path / "disk" / "base")) == 1
+        assert done.stderr.startswith(f"error {tmp_path / 'disk' / 'base'}: found no room (No sp")
+        assert len(done.stderr.splitlines()) == 1
+        resize(1 << 20)
+        assert run("apply", tmp_path / "disk" / "base", file).exit_code == 0
 
 
 def test_bad_input(base: Path, tmp_path: Path) -> None:
@@ -145,3 +284,6 @@ def test_bad_input(base: Path, tmp_path: Path) -> None:
     assert "found a model of another cold start" in refused("export", base, cold, *out)
     (tmp_path / "file").write_text("what?")
     assert "found what is no delta" in refused("apply", base, tmp_path / "file")
+    (file,) = chain(base, tmp_path, (5,))
+    assert "mistyped: found no such folder" in refused("apply", tmp_path / "mistyped", file)
+    assert not (tmp_path / "mistyped").exists()

@@ -51,6 +51,12 @@ def executor_input(folder: Path, scheme: str, status: int = 0) -> dict[str, Any]
     }
 
 
+@pytest.mark.parametrize("uri", ["gs://../etc", "s3://bucket/../../etc/x", "minio://b/.."])
+def test_an_artifact_stays_below_its_stores_folder(uri: str) -> None:
+    with pytest.raises(ValueError, match="artifact: found the URI .*; expected one without `..`"):
+        kubeflow_task.local_path(uri)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a task whose entry point writes down what it is told and reports its outputs."""
