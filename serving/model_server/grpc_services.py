@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -66,10 +65,6 @@ def _answering(
 class RefuseUnreadable(grpc.ServerInterceptor):
     """Answers bytes that are no message with INVALID_ARGUMENT; gRPC itself says INTERNAL."""
 
-    def __init__(self) -> None:
-        # Protobuf would take what stands before such a tag for the whole.
-        warnings.filterwarnings("error", "Unexpected end-group tag", RuntimeWarning)
-
     def intercept_service(
         self, continuation: Any, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
@@ -78,14 +73,20 @@ class RefuseUnreadable(grpc.ServerInterceptor):
         if handler is None or handler.request_streaming:
             return handler
 
+        message_class = handler.request_deserializer.__self__
+
         def read(content: bytes) -> Any:
+            message = message_class()
             try:
-                return handler.request_deserializer(content)
-            except (DecodeError, UnicodeDecodeError, RuntimeWarning) as error:
+                # Protobuf stops at the end of a group that did not begin, and only warns of it.
+                if message.MergeFromString(content) == len(content):
+                    return message
+                return DecodeError("Unexpected end-group tag")
+            except DecodeError as error:
                 return error
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
-            if isinstance(request, Exception):
+            if isinstance(request, DecodeError):
                 call = handler_call_details.method.rpartition("/")[2]
                 context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT, f"{call}: found no request: {request}"

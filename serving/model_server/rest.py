@@ -170,9 +170,10 @@ def _unpacked(body: bytes) -> bytes:
 def _spec(found: re.Match[str]) -> ModelSpec:
     spec = ModelSpec(name=unquote(found["name"] or ""))
     if found["version"]:
-        if int(found["version"]) >= 2**63:
+        digits = found["version"].lstrip("0") or "0"
+        if len(digits) > 19 or int(digits) >= 2**63:
             raise invalid(f"Failed to convert version: {found['version']} to numeric.")
-        spec.version.value = int(found["version"])
+        spec.version.value = int(digits)
     if found["label"]:
         spec.version_label = unquote(found["label"])
     return spec
