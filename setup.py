@@ -23,6 +23,7 @@ setup(
     # Ranges that a run was seen to work in; requirements/base.txt has the exact versions.
     install_requires=[
         "apache-beam>=2.61,<2.75",
+        "cryptography>=50,<51",
         "dill==0.3.1.1",
         "grpcio-health-checking>=1.48,<2",
         "jinja2>=3.1,<4",
@@ -43,6 +44,7 @@ setup(
         "tensorflow-transform>=1.16,<1.17",
         "tf-keras>=2.16,<2.17",
         "tfx>=1.16,<1.17",
+        "tornado>=6.5.10,<7",
         "typer>=0.12,<1",
     ],
 )

@@ -99,12 +99,13 @@ def add(base_dir: str | Path, keep: int, write: Callable[[int, Path | None, Path
         # Whoever made these no longer holds the lock, so was killed.
         for stale in base.glob(f"{_HIDDEN}*"):
             shutil.rmtree(stale)
-        before = numbers(base)
-        version = max([int(time.time()), *(number + 1 for number in before)])
+        before = folders(base)
+        newest = max(before, default=-1)
+        version = max(int(time.time()), newest + 1)
         beside = base / f"{_HIDDEN}{version}"
         try:
             with room_for(f"version {version}", base):
-                if write(version, base / str(before[-1]) if before else None, beside):
+                if write(version, before.get(newest), beside):
                     _sync_all(beside)
                     beside.rename(base / str(version))
                     _sync(base)
@@ -112,12 +113,12 @@ def add(base_dir: str | Path, keep: int, write: Callable[[int, Path | None, Path
             shutil.rmtree(beside, ignore_errors=True)
             raise
         # Whoever pushed the newest may have been killed before this.
-        now = numbers(base)
-        for old in now[:-keep]:
+        now = folders(base)
+        for old in list(now)[:-keep]:
             leaving = base / f"{_HIDDEN}{old}"
-            (base / str(old)).rename(leaving)
+            now[old].rename(leaving)
             shutil.rmtree(leaving)
-    return now[-1]
+    return max(now)
 
 
 def latest(base_dir: str | Path) -> tuple[int, Path] | None:
@@ -129,28 +130,41 @@ def latest(base_dir: str | Path) -> tuple[int, Path] | None:
     Returns:
       Its number and folder; None where there is no version, or no base folder.
     """
-    base = Path(base_dir)
-    found = numbers(base)
-    return (found[-1], base / str(found[-1])) if found else None
+    return max(folders(base_dir).items(), default=None)
 
 
 def numbers(base_dir: str | Path) -> list[int]:
     """Numbers of the versions, ascending; none where there is no base folder.
 
-    Names such as 007 are none of ours.
-
     Args:
       base_dir: Folder of the versions.
     """
+    return list(folders(base_dir))
+
+
+def folders(base_dir: str | Path) -> dict[int, Path]:
+    """Folders of the versions by their numbers, ascending; none where there is no base folder.
+
+    As TensorFlow Serving reads the names: 007 is version 7, and of two folders of one number the
+    last in the order of their names counts. A number from 2**63 on is none.
+
+    Args:
+      base_dir: Folder of the versions.
+
+    Raises:
+      OSError: if the base folder cannot be read.
+    """
     try:
         with os.scandir(base_dir) as entries:
-            return sorted(
-                int(entry.name)
+            names = sorted(
+                entry.name
                 for entry in entries
-                if entry.name.isdecimal() and entry.name == str(int(entry.name)) and entry.is_dir()
+                if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
             )
     except FileNotFoundError:
-        return []
+        return {}
+    found = {int(name): Path(base_dir, name) for name in names if int(name) < 2**63}
+    return dict(sorted(found.items()))
 
 
 def _same(one: Path, other: Path, besides: Collection[Path]) -> bool:

@@ -109,7 +109,7 @@ class Answers:
                 raise invalid(f"Metadata field {field} is not supported")
         response = GetModelMetadataResponse()
         with self.models.use(request.model_spec) as (version, servable):
-            signatures = SignatureDefMap(signature_def=servable.signatures)
+            signatures = SignatureDefMap(signature_def=servable.signature_defs)
             response.model_spec.name = request.model_spec.name
             response.model_spec.version.value = version
         response.metadata["signature_def"].Pack(signatures)

@@ -146,7 +146,6 @@ def _events_on_stderr() -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     tf.get_logger().setLevel(logging.ERROR)  # TensorFlow says of the Session loader that it is old.
-    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)  # A trace for bytes of no message.
     try:
         yield
     finally:

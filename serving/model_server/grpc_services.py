@@ -6,14 +6,13 @@ The third, SessionService, is not registered by tensorflow_model_server either.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
-import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
@@ -34,10 +33,8 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
 from serving.model_server.answers import Answers
-from serving.model_server.refusal import refusal
+from serving.model_server.refusal import log_fault, refusal
 from serving.model_server.request_error import RequestError, invalid
-
-_logger = logging.getLogger(__name__)
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -58,12 +55,49 @@ def _answering(
                 raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return answer(service, request, deadline)
         except Exception as error:
-            if not isinstance(error, (RequestError, tf.errors.OpError)):
-                _logger.exception("A request failed")
             code, message = refusal(error)
+            log_fault(code, error)
         return context.abort(code, message)
 
     return call
+
+
+class RefuseUnreadable(grpc.ServerInterceptor):
+    """Answers bytes that are no message with INVALID_ARGUMENT; gRPC itself says INTERNAL."""
+
+    def intercept_service(
+        self, continuation: Any, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Reads a call's requests so that the call learns what is wrong with them."""
+        handler = continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+
+        message_class = handler.request_deserializer.__self__
+
+        def read(content: bytes) -> Any:
+            message = message_class()
+            try:
+                # Protobuf stops at the end of a group that did not begin, and only warns of it.
+                if message.MergeFromString(content) == len(content):
+                    return message
+                return DecodeError("Unexpected end-group tag")
+            except DecodeError as error:
+                return error
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            if isinstance(request, DecodeError):
+                call = handler_call_details.method.rpartition("/")[2]
+                context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, f"{call}: found no request: {request}"
+                )
+            return behaviour(request, context)
+
+        if handler.response_streaming:
+            behaviour = handler.unary_stream
+            return grpc.unary_stream_rpc_method_handler(answer, read, handler.response_serializer)
+        behaviour = handler.unary_unary
+        return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
 
 
 class PredictionService(PredictionServiceServicer):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -28,8 +29,10 @@ _INTEGERS = {
     tf.uint32: (0, 2**32 - 1),
     tf.uint64: (0, 2**64 - 1),
 }
-# The largest integer up to which each holds every one.
-_FLOATS = {tf.float32: 2**24 - 1, tf.float64: 2**53 - 1}
+_FLOATS = (tf.float32, tf.float64)
+_MOST_DIMENSIONS = 32  # NumPy's; TensorFlow itself takes 254.
+_MOST_DIGITS = 310  # Of an integer that a double can hold.
+_LONGEST_QUOTE = 256  # Characters of JSON in a text, as in TensorFlow Serving.
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -38,10 +41,13 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
       RequestError: INVALID_ARGUMENT, if it is none.
     """
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
     try:
-        value = json.loads(body)
+        text = body.decode("utf-8-sig")
+        if not text.strip():
+            raise invalid("JSON Parse error: The document is empty")
+        value = json.loads(text, parse_float=_number, parse_int=_integer)
+        if "\\u" in text:
+            _refuse_half_characters(value)
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
     except UnicodeDecodeError as error:
@@ -137,6 +143,7 @@ def _from_rows(rows: Sequence[Any], infos: Mapping[str, Any]) -> dict[str, np.nd
             "required as per tensorinfo_map"
         )
     named = _is_object(rows[0])
+    dtypes = {name: tf.as_dtype(info.dtype) for name, info in infos.items()}
     values: dict[str, list[np.ndarray]] = {name: [] for name in infos}
     for number, row in enumerate(rows):
         if named and not _is_object(row):
@@ -147,7 +154,7 @@ def _from_rows(rows: Sequence[Any], infos: Mapping[str, Any]) -> dict[str, np.nd
             try:
                 if name not in infos:
                     raise invalid(f"JSON object: does not have named input: {name}")
-                values[name].append(_row_value(value, infos[name].dtype, values[name]))
+                values[name].append(_row_value(value, dtypes[name], values[name]))
             except RequestError as error:
                 key = f" key: {name}" if named else ""
                 raise invalid(
@@ -162,8 +169,8 @@ def _from_rows(rows: Sequence[Any], infos: Mapping[str, Any]) -> dict[str, np.nd
     return {name: np.stack(found) for name, found in values.items()}
 
 
-def _row_value(value: Any, dtype: int, before: Sequence[np.ndarray]) -> np.ndarray:
-    array = _array(value, dtype)
+def _row_value(value: Any, dtype: tf.DType, before: Sequence[np.ndarray]) -> np.ndarray:
+    array = _array(value, dtype, 1)
     if before and before[0].size != array.size:
         raise invalid(f"Expecting tensor size: {before[0].size} but got: {array.size}")
     if before and before[0].shape != array.shape:
@@ -182,32 +189,38 @@ def _from_columns(value: Any, infos: Mapping[str, Any]) -> dict[str, np.ndarray]
     for name in infos:
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    return {name: _array(value[name], info.dtype) for name, info in infos.items()}
+    return {name: _array(value[name], tf.as_dtype(info.dtype), 0) for name, info in infos.items()}
 
 
-def _array(value: Any, dtype: int) -> np.ndarray:
+def _array(value: Any, dtype: tf.DType, batch_dimensions: int) -> np.ndarray:
     shape: list[int] = []
     inner = value
     while isinstance(inner, list):
         shape.append(len(inner))
         inner = inner[0] if inner else None
+    if len(shape) + batch_dimensions > _MOST_DIMENSIONS:
+        raise invalid(
+            f"Encountered lists nested {len(shape)} deep; expected at most "
+            f"{_MOST_DIMENSIONS - batch_dimensions}"
+        )
     flat: list[Any] = []
-    _collect(value, 0, shape, tf.as_dtype(dtype), flat)
-    filled = np.empty(len(flat), tf.as_dtype(dtype).as_numpy_dtype)
-    filled[:] = flat
+    _collect(value, 0, shape, flat)
+    read = _reader(dtype)
+    filled = np.empty(len(flat), dtype.as_numpy_dtype)
+    # What a float cannot hold is the nearest that it can, or infinite.
+    with np.errstate(over="ignore"):
+        filled[:] = [read(leaf) for leaf in flat]
     return filled.reshape(shape)
 
 
-def _collect(
-    value: Any, level: int, shape: Sequence[int], dtype: tf.DType, flat: list[Any]
-) -> None:
+def _collect(value: Any, level: int, shape: Sequence[int], flat: list[Any]) -> None:
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
                 f"JSON Value: {_text(value)} found at incorrect level: {level + 1} in the JSON "
                 f"DOM. Expected at level: {len(shape)}"
             )
-        flat.append(_leaf(value, dtype))
+        flat.append(value)
         return
     if level >= len(shape):
         raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -217,54 +230,83 @@ def _collect(
             f"{shape[level]}"
         )
     for inner in value:
-        _collect(inner, level + 1, shape, dtype, flat)
+        _collect(inner, level + 1, shape, flat)
 
 
-def _leaf(value: Any, dtype: tf.DType) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if dtype == tf.string and isinstance(value, dict):
-        return _bytes(value)
-    if dtype == tf.string and isinstance(value, str):
-        return _utf8(value)
-    if dtype == tf.bool and isinstance(value, bool):
-        return value
-    if dtype in _FLOATS and number:
-        if not _fits(value, dtype):
-            raise _lossy(value, type_name(dtype.as_datatype_enum))
-        return value
-    if dtype in _INTEGERS and number and isinstance(value, int):
-        least, most = _INTEGERS[dtype]
-        if least <= value <= most:
+def _reader(dtype: tf.DType) -> Callable[[Any], Any]:
+    """What turns a JSON value into one of a type, or refuses it."""
+    name = type_name(dtype.as_datatype_enum)
+
+    def refused(value: Any) -> RequestError:
+        return invalid(
+            f"JSON Value: {_text(value)} Type: {_kind(value)} is not of expected type: {name}"
+        )
+
+    def text(value: Any) -> bytes:
+        if isinstance(value, dict):
+            return _bytes(value)
+        if isinstance(value, str):
+            return value.encode()
+        raise refused(value)
+
+    def truth(value: Any) -> bool:
+        if isinstance(value, bool):
             return value
-    if dtype not in (tf.string, tf.bool, *_FLOATS, *_INTEGERS):
+        raise refused(value)
+
+    def number(value: Any) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        raise refused(value)
+
+    def integer(value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise refused(value)
+
+    def unimplemented(value: Any) -> RequestError:
         raise RequestError(
             grpc.StatusCode.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {_text(value)} to type: "
-            f"{type_name(dtype.as_datatype_enum)}",
+            f"Conversion of JSON Value: {_text(value)} to type: {name}",
         )
-    raise invalid(
-        f"JSON Value: {_text(value)} Type: {_kind(value)} is not of expected type: "
-        f"{type_name(dtype.as_datatype_enum)}"
-    )
+
+    if dtype == tf.string:
+        return text
+    if dtype == tf.bool:
+        return truth
+    if dtype in _FLOATS:
+        return number
+    if dtype not in _INTEGERS:
+        return unimplemented
+    least, most = _INTEGERS[dtype]
+    return integer
 
 
-def _fits(value: float, dtype: tf.DType) -> bool:
-    if isinstance(value, int):
-        return abs(value) <= _FLOATS[dtype]
-    return not np.isfinite(value) or abs(value) <= dtype.max
+def _number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"Number too big to be stored in double: {text[:_LONGEST_QUOTE]}")
+    return value
 
 
-def _lossy(value: Any, name: str) -> RequestError:
-    return invalid(
-        f"Cannot convert JSON value: {_text(value)} to {name} without loss of precision."
-    )
+def _integer(text: str) -> int | float:
+    # As there: an integer of more than 64 bits is a double.
+    value = int(text) if len(text) <= _MOST_DIGITS else None
+    return value if value is not None and -(2**63) <= value < 2**64 else _number(text)
+
+
+def _refuse_half_characters(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("The surrogate pair in string is invalid.") from error
 
 
 def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {_kind(value)}")
     for name, content in value.items():
-        feature = example.features.feature[_utf8(name).decode()]
+        feature = example.features.feature[name]
         for element in content if isinstance(content, list) else [content]:
             _add_to_feature(name, element, feature)
 
@@ -273,16 +315,14 @@ def _add_to_feature(name: str, value: Any, feature: Any) -> None:
     if isinstance(value, bool):
         kind, value = "int64_list", int(value)
     elif isinstance(value, str):
-        kind, value = "bytes_list", _utf8(value)
+        kind, value = "bytes_list", value.encode()
     elif _is_base64(value):
         kind, value = "bytes_list", _bytes(value)
     elif isinstance(value, float):
         kind = "float_list"
-        if not _fits(value, tf.float32):
-            raise _lossy(value, "float")
     elif isinstance(value, int):
         kind = "int64_list"
-        if not -(2**63) <= value < 2**63:
+        if value >= 2**63:
             raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
     else:
         raise invalid(f"Feature: {name} has element with unexpected JSON type: {_kind(value)}")
@@ -306,17 +346,14 @@ def _is_base64(value: Any) -> bool:
 def _bytes(value: Mapping[str, Any]) -> bytes:
     if not _is_base64(value):
         raise invalid(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
+    # The padding may be left out, or be of dots, and white space is skipped, as there.
+    text = "".join(value["b64"].split()).replace(".", "=")
+    if not text.endswith("="):
+        text += "=" * (-len(text) % 4)
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid("Unable to base64 decode") from error
-
-
-def _utf8(value: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise invalid(f"JSON Parse error: no text: {_text(value)}") from error
 
 
 def _kind(value: Any) -> str:
@@ -329,7 +366,12 @@ def _kind(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value)
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value):
+        text += piece
+        if len(text) > _LONGEST_QUOTE:
+            return text[:_LONGEST_QUOTE] + "..."
+    return text
 
 
 def _shape(sizes: Sequence[int]) -> str:

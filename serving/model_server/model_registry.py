@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -164,7 +165,7 @@ class ModelRegistry:
     def _refuse_missing_folders(self, config: ModelServerConfig) -> None:
         # TensorFlow Serving waits for them, and so does every later call.
         for entry in config.model_config_list.config:
-            if entry.name not in self.names() and not Path(entry.base_path).is_dir():
+            if entry.name not in self.names() and not os.path.isdir(entry.base_path):
                 raise invalid(
                     f"Could not find base path {entry.base_path} for servable {entry.name}"
                 )

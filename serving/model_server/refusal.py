@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import grpc
@@ -11,6 +12,8 @@ from serving.model_server.request_error import RequestError
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _MESSAGE_LIMIT = 1024  # Characters of an error's text, as in TensorFlow Serving.
+
+_logger = logging.getLogger(__name__)
 
 
 def refusal(error: BaseException) -> tuple[grpc.StatusCode, str]:
@@ -24,6 +27,12 @@ def refusal(error: BaseException) -> tuple[grpc.StatusCode, str]:
     if len(message) > _MESSAGE_LIMIT:
         message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
     return code, message
+
+
+def log_fault(code: grpc.StatusCode, error: BaseException) -> None:
+    """Logs what a request ended with if that is a fault of the server, and not of the caller."""
+    if code is grpc.StatusCode.INTERNAL:
+        _logger.error("A request failed", exc_info=error)
 
 
 def _op_message(error: tf.errors.OpError) -> str:

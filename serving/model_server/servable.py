@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 _MOST_CALLABLES = 64  # A callable a set of outputs that requests ask for; clients may ask for any.
+_OF_LOADING = ("__saved_model_init_op", "__saved_model_train_op")
 
 
 class Servable:
@@ -33,7 +34,9 @@ class Servable:
         except BaseException:
             self._session.close()
             raise
-        self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
+        # All of them are told; those that loading runs are none that a request could.
+        self.signature_defs: Mapping[str, Any] = dict(meta_graph.signature_def)
+        self.signatures = {n: s for n, s in self.signature_defs.items() if n not in _OF_LOADING}
         self._making = threading.Lock()
         self._callable = functools.lru_cache(_MOST_CALLABLES)(self._make_callable)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving import versions
+from serving.model_server.freed_memory import give_back
 from serving.model_server.metrics import Metrics
 from serving.model_server.refusal import refusal
 from serving.model_server.request_error import RequestError
@@ -44,12 +46,20 @@ class _Loaded:
     retired: bool = False
 
 
+@dataclass(frozen=True)
+class _Failure:
+    content: object
+    """What the folder held; see `_content`."""
+    text: str
+    count: int
+
+
 class ServedModel:
     """Loads the versions of a base folder that a policy asks for, and lets go of the others.
 
     New ones are loaded and warmed up before old ones go, and one that goes is freed when the last
     request on it has been answered. A version that does not load leaves the others in place; it is
-    tried six times.
+    tried six times, and again whenever its files have changed.
 
     Args:
       name: Name under which the model is served.
@@ -63,7 +73,9 @@ class ServedModel:
         self._policy: Any = None
         self._loaded: dict[int, _Loaded] = {}
         self._states: dict[int, VersionState] = {}
-        self._failures: dict[int, int] = {}
+        self._failures: dict[int, _Failure] = {}
+        self._trouble = ""
+        self._freed = False
         self._lock = threading.Lock()
         self._polling = threading.Lock()
 
@@ -80,20 +92,12 @@ class ServedModel:
     def poll(self) -> None:
         """Loads what the policy asks for and is not loaded, then lets go of what it does not."""
         with self._polling:
+            self._poll()
+            # Here and not where the last request on a version ends, which is not to wait for it.
             with self._lock:
-                base_dir, policy = self._base_dir, self._policy
-            wanted: list[int] = []
-            if base_dir is not None:
-                if not base_dir.is_dir():
-                    return  # It may come back.
-                wanted = _choose(versions.numbers(base_dir), policy)
-                self._failures = {v: n for v, n in self._failures.items() if v in wanted}
-                for version in reversed(wanted):
-                    if version not in self._loaded:
-                        self._load(version, base_dir / str(version))
-            if not wanted or not self._loaded.keys().isdisjoint(wanted):
-                for version in sorted(self._loaded.keys() - set(wanted)):
-                    self._retire(version)
+                freed, self._freed = self._freed, False
+            if freed:
+                give_back()
 
     @contextlib.contextmanager
     def use(self, version: int | None = None) -> Iterator[tuple[int, Servable]]:
@@ -138,8 +142,52 @@ class ServedModel:
         self.configure(None, None)
         self.poll()
 
+    def _poll(self) -> None:
+        with self._lock:
+            base_dir, policy = self._base_dir, self._policy
+        found = {} if base_dir is None else self._look(base_dir)
+        if found is None:
+            self._end_loading([])
+            return  # It may come back.
+        wanted = _choose(list(found), policy)
+        self._failures = {v: n for v, n in self._failures.items() if v in wanted}
+        for version in reversed(wanted):
+            if version not in self._loaded:
+                self._load(version, found[version])
+        self._end_loading(wanted)
+        if not wanted or not self._loaded.keys().isdisjoint(wanted):
+            for version in sorted(self._loaded.keys() - set(wanted)):
+                self._retire(version)
+
+    def _look(self, base_dir: Path) -> dict[int, Path] | None:
+        """Folders by version; None, and once a message, if the base folder cannot be read."""
+        trouble = ""
+        try:
+            if base_dir.is_dir():
+                return versions.folders(base_dir)
+            trouble = f"{base_dir}: found no such folder"
+            return None
+        except OSError as error:
+            trouble = f"{base_dir}: found a folder that cannot be read: {error}"
+            return None
+        finally:
+            if trouble and trouble != self._trouble:
+                _logger.error("%s: %s; what is loaded stays", self.name, trouble)
+            self._trouble = trouble
+
+    def _end_loading(self, wanted: list[int]) -> None:
+        """Versions that are no longer asked for are not loaded any more."""
+        with self._lock:
+            for version, state in self._states.items():
+                if state.state == ModelVersionStatus.LOADING and version not in wanted:
+                    self._states[version] = replace(state, state=ModelVersionStatus.END)
+
     def _load(self, version: int, path: Path) -> None:
-        if self._failures.get(version, 0) > _LOAD_RETRIES:
+        content = _content(path)
+        before = self._failures.get(version)
+        if before is None or before.content != content:
+            before = _Failure(content, "" if before is None else before.text, 0)
+        if before.count > _LOAD_RETRIES:
             return
         self._set_state(version, VersionState(ModelVersionStatus.LOADING))
         try:
@@ -151,7 +199,7 @@ class ServedModel:
                 raise
         except Exception as error:
             self._metrics.load(str(path), "fail")
-            self._failed(version, error)
+            self._failed(version, before, error)
             return
         self._metrics.load(str(path), "success")
         with self._lock:
@@ -170,11 +218,12 @@ class ServedModel:
         if count:
             _logger.info("%s version %d: %d warm-up requests", self.name, version, count)
 
-    def _failed(self, version: int, error: Exception) -> None:
-        self._failures[version] = self._failures.get(version, 0) + 1
+    def _failed(self, version: int, before: _Failure, error: Exception) -> None:
         code, text = refusal(error)
-        _logger.error("%s version %d does not load: %s", self.name, version, text)
-        gave_up = self._failures[version] > _LOAD_RETRIES
+        if text != before.text:
+            _logger.error("%s version %d does not load: %s", self.name, version, text)
+        failure = self._failures[version] = _Failure(before.content, text, before.count + 1)
+        gave_up = failure.count > _LOAD_RETRIES
         state = ModelVersionStatus.END if gave_up else ModelVersionStatus.LOADING
         self._set_state(version, VersionState(state, code.value[0], text))
 
@@ -190,6 +239,7 @@ class ServedModel:
     def _free(self, loaded: _Loaded) -> None:
         loaded.servable.close()
         with self._lock:
+            self._freed = True
             # It may be loaded again by now.
             if loaded.version not in self._loaded:
                 self._states[loaded.version] = VersionState(ModelVersionStatus.END)
@@ -208,6 +258,17 @@ def servable_not_found(model: str, version: int | None) -> RequestError:
 
 def _run(servable: Servable, signature: Any, feeds: Any, fetches: Any) -> Any:
     return servable.run(feeds, fetches)
+
+
+def _content(folder: Path) -> object:
+    """Equal for two looks at a folder between which none of its files came, went or changed."""
+    seen = []
+    for path, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(os.path.join(path, name))
+                seen.append((path, name, status.st_size, status.st_mtime_ns))
+    return sorted(seen)
 
 
 def _choose(found: list[int], policy: Any) -> list[int]:

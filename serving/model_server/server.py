@@ -21,11 +21,12 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from serving import versions
 from serving.model_server.answers import Answers
 from serving.model_server.batching import Batcher, BatchingParameters
-from serving.model_server.grpc_services import ModelService, PredictionService
+from serving.model_server.grpc_services import ModelService, PredictionService, RefuseUnreadable
+from serving.model_server.http_server import HttpServer
 from serving.model_server.metrics import Metrics
 from serving.model_server.model_registry import ModelRegistry, single_model
 from serving.model_server.request_error import RequestError
-from serving.model_server.rest import RestServer
+from serving.model_server.rest import RestApi, error_reply
 from serving.model_server.tls import ServerTls
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
@@ -47,7 +48,7 @@ class ModelServer:
       port: Port for gRPC; 0 picks a free one.
       rest_port: Port for REST and metrics; 0 picks a free one, None is no REST.
       poll_seconds: How often to look for new versions.
-      threads: Requests that are answered at once over gRPC.
+      threads: Requests that are answered at once over gRPC, and as many over REST.
       batching: Merges concurrent requests; None runs each alone.
       tls: Encrypts gRPC; None does not.
       labels_of_unavailable: Whether a new label may name a version that is not loaded (yet).
@@ -91,13 +92,15 @@ class ModelServer:
         self._poll_seconds = poll_seconds
         self._host, self._wanted_port, self._wanted_rest_port = host, port, rest_port
         self._tls = tls
-        self._rest: RestServer | None = None
+        self._threads = threads
+        self._rest: HttpServer | None = None
         self._health = health.HealthServicer()
         self._look_now = threading.Event()
         self._stopping = False
         self._poller = threading.Thread(target=self._keep_polling, name="poll", daemon=True)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(threads, thread_name_prefix="answer"),
+            interceptors=[RefuseUnreadable()],
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
@@ -118,12 +121,14 @@ class ModelServer:
         """
         try:
             self._listen()
+            self.poll()
         except BaseException:
+            if self._rest is not None:
+                self._rest.stop(0)
             self._close()
             raise
         if self._batcher is not None:
             self._batcher.start()
-        self.poll()
         self._server.start()
         if self._rest is not None:
             self._rest.start()
@@ -199,8 +204,12 @@ class ModelServer:
             raise _taken(address) from error
         if self._wanted_rest_port is not None:
             try:
-                self._rest = RestServer(
-                    self._answers, self._metrics, self._host, self._wanted_rest_port
+                self._rest = HttpServer(
+                    RestApi(self._answers, self._metrics).answer,
+                    error_reply,
+                    self._host,
+                    self._wanted_rest_port,
+                    self._threads,
                 )
             except OSError as error:
                 raise _taken(f"{self._host}:{self._wanted_rest_port}") from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -429,7 +430,11 @@ def test_a_version_that_does_not_load_leaves_the_last_one(
             shard.write_bytes(b"")
         for _ in range(10):
             server.poll()
-        assert caplog.text.count(f"toy version {bad} does not load") == 6
+        assert caplog.text.count(f"toy version {bad} does not load") == 1
+        (tried,) = re.findall(
+            r'load_attempt_count\{.*"fail".*\} (.*)', server._metrics.page().decode()
+        )
+        assert tried == "6.0"
         with connected(server) as stubs:
             status = stubs.states()[bad]
             assert status.state == ModelVersionStatus.END

@@ -16,6 +16,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from serving import versions
 from serving.client import Client, PredictError
 from serving.model_server import ModelServer, serve
 
@@ -376,3 +377,72 @@ def test_states_of_a_version_that_is_tried_again(base: Path) -> None:
             assert server._models.states("toy")[4].state == ModelVersionStatus.LOADING
             server.poll()
         assert server._models.states("toy")[4].state == ModelVersionStatus.END
+
+
+def test_a_version_that_arrives_slowly_is_loaded_when_it_is_whole(
+    base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ModelServer(base, "toy", poll_seconds=60) as server, Client(server.address) as client:
+        shutil.copytree(base / "1" / "variables", base / "4" / "variables")
+        for _ in range(10):
+            server.poll()
+        assert server._models.states("toy")[4].state == ModelVersionStatus.END
+        shutil.copyfile(base / "1" / "saved_model.pb", base / "4" / "saved_model.pb")
+        server.poll()
+        assert (server.versions("toy"), click(client)) == ([4], sigmoid(0))
+    assert caplog.text.count("toy version 4 does not load") == 1
+
+
+def test_a_version_that_never_loaded_and_is_removed_has_ended(base: Path) -> None:
+    (base / "4").mkdir()
+    with ModelServer(base, "toy", poll_seconds=60) as server:
+        assert server._models.states("toy")[4].state == ModelVersionStatus.LOADING
+        (base / "4").rmdir()
+        server.poll()
+        state = server._models.states("toy")[4]
+        assert state.state == ModelVersionStatus.END and state.error_message
+        (base / "5").mkdir()
+        server.poll()
+        base.rename(base.with_name("away"))
+        server.poll()
+        assert server._models.states("toy")[5].state == ModelVersionStatus.END
+        assert server.versions("toy") == [3]
+
+
+def test_a_base_folder_that_cannot_be_read(
+    base: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(base / "1", tmp_path / "other" / "1")
+    config = listing(model(base), model(tmp_path / "other", "other"))
+    folders = versions.folders
+
+    def unreadable(folder: Path) -> Any:
+        if folder == base:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return folders(folder)
+
+    with ModelServer(config, poll_seconds=60) as server, Client(server.address) as client:
+        monkeypatch.setattr(versions, "folders", unreadable)
+        shutil.copytree(base / "2", tmp_path / "other" / "2")
+        for _ in range(3):
+            server.poll()
+        found = f"toy: {base}: found a folder that cannot be read: [Errno 13] Permission denied"
+        assert caplog.text.count(found) == caplog.text.count("cannot be read") == 1
+        # Neither what is loaded nor the other model suffers.
+        assert click(client) == sigmoid(2)
+        assert server.versions("other") == [2]
+        monkeypatch.undo()
+        base.rename(base.with_name("away"))
+        for _ in range(3):
+            server.poll()
+        assert caplog.text.count(f"toy: {base}: found no such folder; what is loaded stays") == 1
+
+
+def test_folders_with_zeros_before_the_number(base: Path) -> None:
+    (base / "3").rename(base / "0003")
+    (base / str(2**63)).mkdir()
+    with ModelServer(base, "toy") as server, Client(server.address) as client:
+        assert (server.versions("toy"), click(client)) == ([3], sigmoid(2))

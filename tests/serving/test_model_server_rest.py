@@ -93,7 +93,8 @@ def test_a_signature_without_inputs(connection: http.client.HTTPConnection) -> N
         ("GET", "/v1/models", {}, 400, "Missing model name in request."),
         ("GET", "/v1/", {}, 400, "Malformed request: GET /v1/"),
         ("GET", "/v1/models/toy:predict", {}, 400, "Malformed request: GET /v1/models/toy:pred"),
-        ("PUT", "/v1/models/toy", {}, 501, "Unsupported method ('PUT')"),
+        ("PUT", "/v1/models/toy", {}, 400, "Malformed request: PUT /v1/models/toy"),
+        ("GET", "/v1/models/toy?a=1", {}, 404, "Could not find any versions of model toy?a=1"),
         (
             "POST",
             "/v1/models/toy:predict",
@@ -105,15 +106,15 @@ def test_a_signature_without_inputs(connection: http.client.HTTPConnection) -> N
             "POST",
             "/v1/models/toy:predict",
             {"Content-Length": "-1"},
-            411,
-            "Content-Length: exp",
+            400,
+            "Content-Length: found '-1'; expected a number of bytes",
         ),
         (
             "POST",
             "/v1/models/toy:predict",
-            {"Content-Length": "2", "Content-Encoding": "gzip"},
+            {"Content-Length": "0", "Content-Encoding": "br"},
             415,
-            "Content-Encoding: expected a plain body",
+            "Content-Encoding: found br; expected gzip or none",
         ),
     ],
 )
@@ -133,6 +134,76 @@ def test_refusals(
 def test_json_that_would_break_a_parser(connection: Any, body: str) -> None:
     status, text = ask(connection, "POST", "/v1/models/toy:predict", body)
     assert status == 400 and b"JSON" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("[" * 33 + "]" * 33, "Encountered lists nested 33 deep; expected at most 32"),
+        ("1e400", "JSON Parse error: Number too big to be stored in double: 1e400"),
+        ("9" * 400, "JSON Parse error: Number too big to be stored in double: 999"),
+        ('"\\ud800"', "JSON Parse error: The surrogate pair in string is invalid."),
+    ],
+    ids=["33 deep", "1e400", "400 digits", "half a character"],
+)
+@pytest.mark.parametrize("method", ["predict", "classify", "regress"])
+def test_json_that_no_tensor_can_hold(connection: Any, value: str, text: str, method: str) -> None:
+    body = (
+        f'{{"signature_name": "scaled", "inputs": {{"wide": {value}, "scale": 1}}, "examples": []}}'
+    )
+    status, answer = ask(connection, "POST", f"/v1/models/toy:{method}", body)
+    assert status == 400
+    if method == "predict" or "Parse" in text:
+        assert text in json.loads(answer)["error"]
+    if "Parse" in text:
+        body = body.replace("scaled", "a\\ud800")
+        assert ask(connection, "POST", f"/v1/models/toy:{method}", body)[0] == 400
+
+
+def test_rows_are_at_most_31_deep(connection: Any) -> None:
+    body = {"signature_name": "scaled", "instances": [{"wide": deep(32), "scale": 1}]}
+    status, text = predict(connection, body)
+    assert status == 400 and b"lists nested 32 deep; expected at most 31" in text
+    body["instances"] = [{"wide": deep(31), "scale": 1}]
+    status, text = predict(connection, body)
+    assert status == 400 and b"Shape of input" in text
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1.0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_a_float_cannot_hold_is_infinite(connection: Any) -> None:
+    body = {"signature_name": "scaled", "inputs": {"wide": [[1e39, -(10**39)]], "scale": 1}}
+    found = json.loads(predict(connection, body)[1])["outputs"]["scaled"]
+    assert found == [[float("inf"), float("-inf")]]
+
+
+def test_what_is_quoted_is_cut(connection: Any) -> None:
+    body = {"signature_name": "scaled", "inputs": {"wide": [["x" * 5000, 1]], "scale": 1}}
+    text = json.loads(predict(connection, body)[1])["error"]
+    assert text == ('JSON Value: "' + "x" * 255 + "... Type: String is not of expected type: float")
+
+
+@pytest.mark.parametrize("name", ["__saved_model_init_op", "__saved_model_train_op"])
+def test_what_loading_runs_is_no_signature(server: Any, connection: Any, name: str) -> None:
+    for method in ("predict", "classify", "regress"):
+        body = json.dumps({"signature_name": name, "inputs": [1], "examples": [{}]})
+        status, text = ask(connection, "POST", f"/v1/models/toy:{method}", body)
+        assert status == 400 and name.encode() in text
+    with Client(server.address) as client, pytest.raises(PredictError) as caught:
+        client.call("toy", name, {})
+    assert caught.value.code.name == "FAILED_PRECONDITION"
+    assert f'Serving signature key "{name}" not found.' in str(caught.value)
+
+
+def test_the_page_of_metrics_takes_no_query(connection: Any) -> None:
+    path = "/monitoring/prometheus/metrics"
+    status, text = ask(connection, "GET", f"{path}?a=1")
+    assert (status, text.decode()) == (400, f"Unexpected path: {path}?a=1. Should be {path}")
 
 
 def test_what_is_no_http(server: ModelServer, connection: Any) -> None:

@@ -124,6 +124,33 @@ def test_clients_are_verified_by_an_authority() -> None:
         ServerTls(b"-----BEGIN", b"-----BEGIN", verify_client=True)
 
 
+@pytest.mark.parametrize("spoil", ["another's", "no key", "passphrase", "no certificate", "ca"])
+def test_credentials_that_are_none(tmp_path: Path, authority: Any, spoil: str) -> None:
+    _, make = authority
+    (key, certificate), (other, _) = make("models.test"), make("other.test")
+    private = serialization.load_pem_private_key(key, None)
+    locked = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"word"),
+    )
+    body = key.split(b"-----")[2]
+    garbled = certificate.replace(certificate.split(b"-----")[2][20:60], b"A" * 40)
+    key, certificate, more, message = {
+        "another's": (other, certificate, "", "server_key: found the key of another certificate"),
+        "no key": (key.replace(body, body[9:]), certificate, "", "server_key: found PEM that is"),
+        "passphrase": (locked, certificate, "", "server_key: found PEM that is no private key wi"),
+        "no certificate": (key, garbled, "", "server_cert: found PEM that is no certificate"),
+        "ca": (key, certificate, 'custom_ca: "ca.pem"', "custom_ca: found no PEM of a certificate"),
+    }[spoil]
+    file = ssl_config(tmp_path, key, certificate, more)
+    with pytest.raises(ValueError, match=rf"ssl\.config: {message}") as caught:
+        read_tls(file)
+    told = "".join(traceback.format_exception(caught.value))
+    for line in key.decode().splitlines()[1:-1]:
+        assert line not in told
+
+
 @pytest.mark.parametrize("spoil", ["quote", "bytes"])
 def test_no_message_holds_the_private_key(tmp_path: Path, authority: Any, spoil: str) -> None:
     _, make = authority

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -116,6 +117,25 @@ def test_order_is_by_number_not_by_text(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "13").write_text("a file")
     assert versions.latest(tmp_path) == (10, tmp_path / "10")
+
+
+def test_names_are_read_as_tensorflow_serving_reads_them(model: Path, tmp_path: Path) -> None:
+    for name in ("7", "007", "00000123", str(2**63), str(2**63 - 1), "-1", "\u0667"):
+        (tmp_path / "named" / name).mkdir(parents=True)
+    found = versions.folders(tmp_path / "named")
+    assert {version: path.name for version, path in found.items()} == {
+        7: "7",
+        123: "00000123",
+        2**63 - 1: str(2**63 - 1),
+    }
+    # A push knows it for the newest, and takes it away in its turn.
+    base = tmp_path / "base"
+    write_model(model, b"1")
+    shutil.copytree(model, base / "00009999999999")
+    assert versions.push(model, base, keep=1) == 9999999999
+    write_model(model, b"2")
+    assert versions.push(model, base, keep=1) == 10000000000
+    assert visible(base) == ["10000000000"]
 
 
 def test_no_version(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import runpy
 import urllib.error
@@ -63,6 +64,23 @@ class Asked:
         with contextlib.suppress(json.JSONDecodeError):
             return status, json.loads(text)
         return status, text
+
+    def http(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """The same by any method; a body that is a list goes in chunks."""
+        if self.rest_address is None:
+            pytest.skip("no --rest-address")
+        connection = http.client.HTTPConnection(self.rest_address, timeout=30)
+        with contextlib.closing(connection):
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            chunked = isinstance(body, list)
+            if chunked:
+                named["Transfer-Encoding"] = "chunked"
+            connection.request(method, path, body, named, encode_chunked=chunked)
+            response = connection.getresponse()
+            text = response.read().decode()
+        with contextlib.suppress(json.JSONDecodeError):
+            return response.status, json.loads(text)
+        return response.status, text
 
     def config(self) -> ModelServerConfig:
         """What it serves when a test begins."""

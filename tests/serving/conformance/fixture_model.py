@@ -2,7 +2,8 @@
 
     python tests/serving/conformance/fixture_model.py FOLDER [--base-path PATH]
 
-FOLDER then holds `conformance/1` and `conformance/2`, `models.config` and `monitoring.config`.
+FOLDER then holds versions 1 and 2 in `conformance/1` and `conformance/00000002`, beside a folder
+that is no version, and `models.config` and `monitoring.config`.
 PATH is where the server sees `FOLDER/conformance`; that folder itself by default.
 
 Of version v, `serving_default` answers y = x / 2 + v.
@@ -19,7 +20,9 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import tensorflow as tf
 
 MODEL = "conformance"
-VERSIONS = (1, 2)
+# Their folders; a name is a number of at most 63 bits, with or without zeros before it.
+VERSIONS = {1: "1", 2: "00000002"}
+NO_VERSION = str(2**63)
 LABELS = {"stable": 1, "canary": 2}
 CLASSES = [b"no", b"yes"]
 
@@ -32,8 +35,9 @@ _MONITORING = """prometheus_config {
 
 def write(folder: Path) -> Path:
     """Writes the versions; returns their base folder."""
-    for version in VERSIONS:
-        path = str(folder / MODEL / str(version))
+    (folder / MODEL / NO_VERSION).mkdir(parents=True)
+    for version, name in VERSIONS.items():
+        path = str(folder / MODEL / name)
         model = _Model(version)
         tf.saved_model.save(
             model, path, signatures={name: getattr(model, name) for name in _SIGNATURES}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import http.client
 import math
 import re
+import socket
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -75,6 +79,75 @@ def test_numbers_that_are_none(asked: Any) -> None:
     assert status == 200
     found = answer["predictions"]
     assert math.isnan(found[0]) and found[1:] == [math.inf, -math.inf, 2.5]
+
+
+# Comments name the file of TensorFlow Serving that says so, in its tensorflow_serving/.
+
+
+def test_what_a_float_cannot_hold_exactly_is_taken(asked: Any) -> None:
+    # g3doc/api_rest.md, "Floating Point Precision": 1435774380 becomes 1435774336.
+    status, answer = ask(asked, {"instances": [1435774380, 16777217.0]})
+    assert status == 200
+    assert np.float32(answer["predictions"]).tolist() == [717887168.0, 8388610.0]
+
+
+@pytest.mark.parametrize("padded", ["YQ==", "YQ", "YQ..", "Y Q=="])
+def test_base64_with_or_without_padding(asked: Any, padded: str) -> None:
+    # util/json_tensor.cc, JsonDecodeBase64Object: absl::Base64Unescape, of absl/strings/escaping.h.
+    row = {"numbers": [1.0, 2.0], "ids": 1, "words": {"b64": padded}}
+    status, answer = ask(asked, {"signature_name": "mixed", "instances": [row]})
+    assert (status, answer["predictions"][0]["loud"]) == (200, "A")
+
+
+@pytest.mark.parametrize("padded", ["Y", "YQ=", "YQ===", "Y!=="])
+def test_what_is_no_base64(asked: Any, padded: str) -> None:
+    row = {"numbers": [1.0, 2.0], "ids": 1, "words": {"b64": padded}}
+    status, answer = ask(asked, {"signature_name": "mixed", "instances": [row]})
+    assert status == 400 and "Unable to base64 decode" in answer["error"]
+
+
+def test_a_body_in_chunks(asked: Any) -> None:
+    # util/net_http/server/internal/evhttp_server.cc: libevent's http.h reads the body.
+    chunks = [b'{"instances"', b": [1.0, 2]}"]
+    path = f"/v1/models/{asked.model}:predict"
+    assert asked.http("POST", path, chunks) == (200, {"predictions": [2.5, 3.0]})
+
+
+def test_a_packed_body(asked: Any) -> None:
+    # util/net_http/server/public/httpserver_interface.h: auto_uncompress_input, by default.
+    packed = gzip.compress(b'{"instances": [1.0, 2]}')
+    path = f"/v1/models/{asked.model}:predict"
+    found = asked.http("POST", path, packed, Content_Encoding="gzip")
+    assert found == (200, {"predictions": [2.5, 3.0]})
+
+
+def test_a_body_that_waits_to_be_asked_for(asked: Any) -> None:
+    # util/net_http/server/internal/evhttp_server.cc: libevent's http.c answers "100 Continue".
+    if asked.rest_address is None:
+        pytest.skip("no --rest-address")
+    host, port = asked.rest_address.rsplit(":", 1)
+    body = b'{"instances": [1.0]}'
+    head = (
+        f"POST /v1/models/{asked.model}:predict HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as plain:
+        plain.sendall(head.encode())
+        assert plain.recv(4096).startswith(b"HTTP/1.1 100 ")
+        plain.sendall(body)
+        assert plain.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_path_in_any_case(asked: Any) -> None:
+    # model_servers/http_rest_api_util.cc: (?i) before the paths.
+    body = b'{"instances": [1.0]}'
+    path = f"/V1/Models/{asked.model}/VERSIONS/1:predict"
+    assert asked.http("POST", path, body) == (200, {"predictions": [1.5]})
+    status, answer = asked.http("GET", f"/v1/MODELS/{asked.model}/metadata")
+    assert (status, answer["model_spec"]["name"]) == (200, asked.model)
+    # model_servers/http_rest_api_handler.cc compares what follows the colon as it is.
+    status, answer = asked.http("POST", f"/v1/models/{asked.model}:PREDICT", body)
+    assert status == 400 and "Malformed request: POST /v1/models/" in answer["error"]
 
 
 def test_classify(asked: Any) -> None:
@@ -160,7 +233,8 @@ def test_metrics(asked: Any) -> None:
         ({"instances": []}, "No values in 'instances' array"),
         ({"instances": ["x"]}, "is not of expected type: float"),
         ({"instances": [None]}, "is not of expected type: float"),
-        ({"instances": [16777217]}, "without loss of precision"),
+        (b'{"instances": [1e400]}', "JSON Parse error"),
+        (b'{"instances": [' + b"9" * 400 + b"]}", "JSON Parse error"),
         ({"instances": [1.0, [1.0]]}, "Expecting shape [] but got: [1]"),
         ({"instances": [{"z": 1.0}]}, "z"),
         ({"inputs": {"z": [1.0]}}, "Missing named input: x in 'inputs' object."),
@@ -202,6 +276,35 @@ def test_what_is_not_there(asked: Any) -> None:
     assert (status, answer) == (404, {"error": "Could not find any versions of model nobody"})
     status, answer = asked.rest(f"/v1/models/{asked.model}/versions/7")
     assert status == 404 and "Could not find version 7" in answer["error"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+def test_methods_that_are_none(asked: Any, method: str) -> None:
+    # util/net_http/server/internal/evhttp_server.cc lets them in, and
+    # model_servers/http_rest_api_handler.cc, ProcessRequest, has nothing for them.
+    path = f"/v1/models/{asked.model}:predict"
+    body = b'{"instances": [1.0]}'
+    assert asked.http(method, path, body) == (400, {"error": f"Malformed request: {method} {path}"})
+
+
+def test_a_post_without_a_length(asked: Any) -> None:
+    # libevent's http.c, evhttp_get_body: it has no body. util/json_tensor.cc, ParseJson.
+    if asked.rest_address is None:
+        pytest.skip("no --rest-address")
+    host, port = asked.rest_address.rsplit(":", 1)
+    head = f"POST /v1/models/{asked.model}:predict HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as plain:
+        plain.sendall(head.encode())
+        response = http.client.HTTPResponse(plain)
+        response.begin()
+        assert response.status == 400
+        assert b"JSON Parse error: The document is empty" in response.read()
+
+
+def test_a_query_is_part_of_the_path(asked: Any) -> None:
+    # util/net_http/server/internal/evhttp_request.cc, uri_path().
+    status, answer = asked.http("POST", f"/v1/models/{asked.model}:predict?a=1", b"{}")
+    assert status == 400 and "Malformed request: POST /v1/models/" in answer["error"]
 
 
 def test_paths_that_are_none(asked: Any) -> None:
