@@ -84,10 +84,12 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _expressions_parse(self) -> TaskConfig:
-        for key in ("expression", "space_expression"):
+        wrong = []
+        for name, key in (("label", "expression"), ("space", "space_expression")):
             try:
                 getattr(self.labelling, key)
             except ExpressionError as error:
-                name = "label" if key == "expression" else "space"
-                raise ValueError(f"{name}: {error}") from error
+                wrong.append(f"{name}: {error}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
