@@ -38,8 +38,8 @@ class SideTable(Section):
 class DayRange(Section):
     """Days from `start` to `end`, both included."""
 
-    start: datetime.date
-    end: datetime.date
+    start: datetime.date = Field(description="The first day.")
+    end: datetime.date = Field(description="The last day.")
 
     @model_validator(mode="after")
     def _ordered(self) -> DayRange:

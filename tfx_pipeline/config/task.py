@@ -40,7 +40,9 @@ class TaskConfig(Section):
     )
     weight: Positive = Field(1.0, description="Weight of the task's loss in the first epoch.")
     gamma: Positive = Field(
-        1.0, description="What the weight is multiplied by from epoch to epoch."
+        1.0,
+        description="What the weight is multiplied by from epoch to epoch, until "
+        "`model.loss.decay_epochs`.",
     )
     ranking_loss: Literal["pairwise", "listwise"] = Field(
         "pairwise", description="Loss of a `ranking` task, over pairs or requests in a batch."
