@@ -27,7 +27,12 @@ def frozen_graph_problems(config: Config) -> list[Problem]:
 
     found = tft.TFTransformOutput(str(graph))
     where = f"features.transform_graph {graph}"
-    reads, gives = set(found.raw_feature_spec()), found.transformed_feature_spec()
+    try:
+        reads, gives = set(found.raw_feature_spec()), found.transformed_feature_spec()
+    except OSError as error:
+        expected = "a transform graph of an earlier run"
+        remedy = "They lie in the workdir, under pipeline/Transform/transform_graph."
+        return [Problem(where, f"none: {error}", expected, remedy)]
     kept = history(config)
     needed = {
         *config.features.fields,

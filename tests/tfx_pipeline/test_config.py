@@ -138,6 +138,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
     }
     assert "unknown key" in found["training.epoch"]
     assert "required" in found["data.user"]
+    assert "In logs without users, that of the device, the session" in found["data.user"]
     assert "greater than or equal to 1" in found["training.batch_size"]
 
 

@@ -68,6 +68,13 @@ def test_the_config_it_was_fitted_for(graph: Path) -> None:
     assert frozen_graph_problems(load_config(CONFIG)) == []
 
 
+def test_a_folder_that_holds_no_graph(tmp_path: Path) -> None:
+    settings = load_config(CONFIG, [f"features.transform_graph={tmp_path}"])
+    (problem,) = frozen_graph_problems(settings)
+    assert problem.where == f"features.transform_graph {tmp_path}"
+    assert problem.expected == "a transform graph of an earlier run"
+
+
 def test_a_feature_that_came_later(graph: Path) -> None:
     found = problems(graph, "features.numeric=[item_age_days, item_duration_s, item_price]")
     assert "does not read item_price" in found

@@ -103,8 +103,14 @@ class DataConfig(Section):
         "`pipeline/LogExampleGen/feature_state/<number>`. Default: nothing is known of the days "
         "before the first.",
     )
-    event_time: str = Field(description="Numeric column with the event's time, in any unit.")
-    user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
+    event_time: str = Field(
+        description="Numeric column with the event's time, in any unit. In logs without a time, "
+        "one that grows with it, such as a row's number in its day."
+    )
+    user: str = Field(
+        description="Column that identifies the user; GAUC is grouped by it, and noise measured by "
+        "it. In logs without users, that of the device, the session or the request."
+    )
     request: list[str] = Field(
         default_factory=list,
         description="Columns that together identify a request: the rows that were ranked together. "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from tfx_pipeline.config.job import Config
 from tfx_pipeline.config.section import Section
@@ -165,7 +166,9 @@ def _problem(error: Error, path: Path, layers: Layers) -> Problem:
             did_you_mean(str(path[-1]), _known_keys(path[:-1])),
         )
     if error["type"] == "missing":
-        return Problem(where, "nothing", "a value: the key is required")
+        described = [d for d in _fields(error["loc"][:-1], error["loc"][-1]) if d.description]
+        remedy = described[0].description or "" if described else ""
+        return Problem(where, "nothing", "a value: the key is required", remedy)
     if error["type"] == "value_error":
         return Problem(where, message, "what docs/reference/config.md says of this key")
     found = _short(error["input"])
@@ -219,13 +222,22 @@ def _kind(value: Any) -> str:
 
 def _known_keys(path: Path) -> list[str]:
     """Keys of the section at a path of the config."""
+    return [key for section in _sections_at(path) for key in section.model_fields]
+
+
+def _fields(path: Path, key: Any) -> list[FieldInfo]:
+    """What the schema says of a key of the section at a path."""
+    return [s.model_fields[key] for s in _sections_at(path) if key in s.model_fields]
+
+
+def _sections_at(path: Path) -> list[type[Section]]:
     sections: list[type[Section]] = [Config]
     for part in path:
         fields = [s.model_fields[part] for s in sections if part in s.model_fields]
         # Else it is a name of the owner's choice, or a place in a list.
         if fields:
             sections = [s for field in fields for s in _sections(field.annotation)]
-    return [key for section in sections for key in section.model_fields]
+    return sections
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:
