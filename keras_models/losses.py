@@ -31,7 +31,8 @@ class TaskLosses(keras.layers.Layer):
       multiclass: logsumexp(z) - z_y; ranking: see `ranking_losses`, where pairs or requests take
       the place of examples.
     - v_i is the weight of the example's scenario.
-    - w_k is the task's weight and g_k its gamma; t counts epochs from 0.
+    - w_k is the task's weight and g_k its gamma; t counts epochs from 0, to `decay_epochs` - 1 at
+      most, where it stays: a lineage that is trained on day after day would lose the task else.
     - U_k(L) = L with fixed weighting. With uncertainty weighting, s_k is trained from 0:
       U_k(L) = exp(-s_k) L + s_k / 2, for a regression exp(-s_k) L / 2 + s_k / 2.
     - A KL bound ties p = P(a) P(b) to q = P(c), for a, b, c as the labels see them:
@@ -45,6 +46,7 @@ class TaskLosses(keras.layers.Layer):
       weighting: `fixed`, or `uncertainty` for trained weights on top of the others.
       scenario_weights: v, one of M a scenario; see `scenario_weights`. None for 1.
       kl_bounds: Names of three binary tasks and a weight, each.
+      decay_epochs: Epochs that differ in t; None for all.
 
     References: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020 (sample spaces, g);
     Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
@@ -58,11 +60,13 @@ class TaskLosses(keras.layers.Layer):
         weighting: Weighting = "fixed",
         scenario_weights: Sequence[float] | np.ndarray | None = None,
         kl_bounds: Sequence[KlBound] = (),
+        decay_epochs: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.tasks = read_tasks(tasks)
         self.weighting = weighting
+        self.decay_epochs = decay_epochs
         self.scenario_weights = None if scenario_weights is None else list(scenario_weights)
         self.kl_bounds: list[KlBound] = [(a, b, c, weight) for a, b, c, weight in kl_bounds]
         self._columns = logit_columns(self.tasks)
@@ -79,6 +83,8 @@ class TaskLosses(keras.layers.Layer):
                     "A bound of `kl_bounds` should name three of the binary tasks "
                     f"({', '.join(binary)}) and a weight above 0. Received: {bound}"
                 )
+        if decay_epochs is not None and decay_epochs < 1:
+            raise ValueError(f"`decay_epochs` should be at least 1. Received: {decay_epochs}")
         self._log_variances = None
         if weighting == "uncertainty":
             self._log_variances = self.add_weight(
@@ -102,13 +108,15 @@ class TaskLosses(keras.layers.Layer):
           scenario: int64 [B].
           spaces: float32 [B, K], d; None for 1 everywhere.
           request: int64 [B], which request an example belongs to; only read for ranking tasks.
-          epoch: int64 scalar, t: 0 in the first epoch since the cold start.
+          epoch: int64 scalar, epochs since the cold start: 0 in the first one.
 
         Returns:
           float32 scalar.
         """
         weights = self._example_weights(scenario)
         t = tf.cast(epoch, tf.float32)
+        if self.decay_epochs is not None:
+            t = tf.minimum(t, self.decay_epochs - 1.0)
         total = tf.zeros([])
         for k, task in enumerate(self.tasks):
             inside = tf.ones_like(weights) if spaces is None else spaces[:, k]
@@ -171,6 +179,7 @@ class TaskLosses(keras.layers.Layer):
             "weighting": self.weighting,
             "scenario_weights": self.scenario_weights,
             "kl_bounds": self.kl_bounds,
+            "decay_epochs": self.decay_epochs,
         }
 
 

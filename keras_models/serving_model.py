@@ -20,6 +20,15 @@ Features = Mapping[str, tf.Tensor]
 Outputs = dict[str, tf.Tensor]
 
 
+def raw_number(column: str) -> str:
+    """Name of a column that the model takes as it is, among inputs such as `keys` and `numbers`.
+
+    Args:
+      column: Any name, also that of another input.
+    """
+    return f"raw:{column}"
+
+
 class ServingModel(tf.Module):
     """A ranking model over the serving form of its embeddings.
 
@@ -70,7 +79,7 @@ class ServingModel(tf.Module):
 
         Args:
           features: As for `RankingModel.call`, and the column that the fusion reads, float32 [B],
-            under its own name.
+            under the name that `raw_number` gives it.
         """
         embedded = self.embedding(features["keys"], features.get("history_keys"))
         logits, _ = self.network(embedded, features)
@@ -108,7 +117,7 @@ class ServingModel(tf.Module):
         Args:
           user: From `user_embedding`, of one user: B = 1.
           features: `keys` int64 [N, F] and `numbers` float32 [N, 2N'], of the user's columns
-            anything, and the column that the fusion reads, float32 [N].
+            anything, and the column that the fusion reads, float32 [N], named likewise.
         """
         network = self.network
         dims = [d for d, item in zip(network.dims, self._is_item, strict=True) if not item]
@@ -167,7 +176,8 @@ class ServingModel(tf.Module):
         outputs = self.head.outputs(logits)
         if self.fusion is None:
             return outputs
-        length = features[self.fusion.length_column] if self.fusion.length_column else None
+        column = self.fusion.length_column
+        length = None if column is None else features[raw_number(column)]
         return {**outputs, SCORE: self.fusion(outputs, length)}
 
 

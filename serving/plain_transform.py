@@ -26,8 +26,10 @@ class PlainTransform(tf.Module):
         from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
         loader = SavedModelLoader(transform_output.transform_savedmodel_dir)
-        # As attributes of a module, its tables are saved with it.
-        self._loaded = vars(loader)
+        # As attributes of a module, its tables are saved with it. Its signatures must not be: their
+        # arguments are named after features, and two names may be one as names of arguments.
+        loaded = loader._imported
+        self._resources = [loaded.variables, loaded.initializer, loaded.asset_paths]
         self._apply = loader.apply_transform_model
 
     def __call__(self, raw: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:

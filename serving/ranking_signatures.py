@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from keras_models.serving_model import raw_number
 from serving.request_layout import MISSING, RequestLayout, Statistics
 from serving.signatures import HISTORY_INPUTS
 
@@ -221,7 +222,8 @@ class RankingSignatures(tf.Module):
         values = _columns(numbers, number_names, dense.number_names)
         inputs = dense(rows["keys"], values, ~tf.math.is_nan(values), scenario)
         raw = {
-            name: _columns(numbers, number_names, [name])[:, 0] for name in self._layout.raw_numbers
+            raw_number(name): _columns(numbers, number_names, [name])[:, 0]
+            for name in self._layout.raw_numbers
         }
         return {**inputs, **raw}
 

@@ -45,7 +45,8 @@ class RequestLayout:
         also takes `history_keys` int64 [B, T, C], `history_properties` float32 [B, T, P] and
         `history_length` int64 [B].
       raw_numbers: Those of the spec, or of the statistics, that the model also takes as they are:
-        float32 [B] by their names, NaN where an example has none.
+        float32 [B] by the names that `keras_models.serving_model.raw_number` gives them, NaN where
+        an example has none.
       items: Those of the spec that differ from candidate to candidate; all others are of the user
         and the context. Without any there are no ranking requests.
       statistics: Further raw features, float32, that the model looks up by those of the spec; those

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_models.heads.fusion import SCORE
+from keras_models.serving_model import raw_number
 from serving.request_layout import RequestLayout, Statistics
 
 SERVING_DEFAULT = "serving_default"
@@ -102,7 +103,7 @@ class ExampleSignatures(tf.Module):
                 f"{', '.join(lacking)} are computed from"
             )
         inputs = {name: transformed[name] for name in names}
-        inputs |= {name: first_number(raw[name]) for name in self._layout.raw_numbers}
+        inputs |= {raw_number(name): first_number(raw[name]) for name in self._layout.raw_numbers}
         outputs = self._model(inputs)
         if not set(self._tasks) <= set(outputs):
             raise ValueError(

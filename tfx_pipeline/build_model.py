@@ -78,6 +78,7 @@ def task_losses(config: Config, rows_by_scenario: Sequence[int]) -> TaskLosses:
         model_tasks(config),
         weighting=settings.weighting,
         scenario_weights=weights,
+        decay_epochs=settings.decay_epochs or config.training.epochs,
         kl_bounds=[(b.product[0], b.product[1], b.equals, b.weight) for b in settings.kl_bounds],
     )
 

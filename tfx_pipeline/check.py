@@ -5,21 +5,34 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfx_pipeline.config import OTHER, Config
+from tfx_pipeline.config import OTHER, Config, read_config
 from tfx_pipeline.frozen_graph import frozen_graph_problems
-from tfx_pipeline.inputs import Inputs, before_any_pipeline, find_inputs, log_schema, splits
+from tfx_pipeline.inputs import (
+    Inputs,
+    before_any_pipeline,
+    columns_in_use,
+    find_inputs,
+    splits,
+)
 from tfx_pipeline.runners.beam_problems import beam_problems
 from tfx_pipeline.start_state import start_state_problems
 from tfx_pipeline.start_weights import start_weights_problems
 from tfx_pipeline.tf_config import tf_config_problems
 from transforms.arrival import file_marks
 from transforms.enrich import KEY, SideTable, load_side_table, number_column, text_column
-from transforms.ingest_outcome import days_without_rows, empty_days, too_many_rejected, unusable
+from transforms.ingest_outcome import (
+    days_without_rows,
+    empty_days,
+    missing_columns,
+    too_many_rejected,
+    unusable,
+)
 from transforms.log_files import open_file
 from transforms.log_rows import label_column, prepare_rows, unmatched_column
 from transforms.log_schema import LogSchema, column_problems, merge_problems, name_some
@@ -53,6 +66,26 @@ class CheckResult:
     summary: tuple[str, ...]
 
 
+def check_file(path: str | Path, overrides: list[str] | None = None) -> CheckResult:
+    """Checks a config file, and what it says of its data.
+
+    Where the file itself is wrong, columns are still looked for, unless that is about `data`.
+
+    Args:
+      path: As of `load_config`.
+      overrides: Likewise.
+
+    Raises:
+      InputError: if it is no YAML file, or extends none.
+    """
+    read = read_config(path, overrides)
+    if not read.problems and read.config is not None:
+        return check(read.config)
+    of_data = any(problem.where.split(".")[0] == "data" for problem in read.problems)
+    columns = () if read.config is None or of_data else check_columns(read.config)
+    return CheckResult((*read.problems, *columns), (), ())
+
+
 def check(config: Config) -> CheckResult:
     """Checks a config against the first rows of its files.
 
@@ -62,10 +95,10 @@ def check(config: Config) -> CheckResult:
     Returns:
       All that was found, not just the first mistake.
     """
-    try:
-        schema = log_schema(config)
-    except InputError as error:
-        return CheckResult(error.problems, (), ())
+    schema = columns_in_use(config)
+    contradictions = schema.problems()
+    if contradictions:
+        return CheckResult((*contradictions, *check_columns(config)), (), ())
     before_any_pipeline()
     found = find_inputs(config)
     problems = [
@@ -76,13 +109,8 @@ def check(config: Config) -> CheckResult:
         *beam_problems(config),
         *tf_config_problems(config, first=True),
     ]
-    tables: dict[str, SideTable] = {}
-    for name, paths in found.tables.items():
-        try:
-            if paths:
-                tables[name] = load_side_table(schema, name, paths, config.data.format, open_file)
-        except InputError as error:
-            problems += error.problems
+    tables, unusable_tables = _load_tables(config, schema, found)
+    problems += unusable_tables
     if len(tables) < len(schema.table_keys):
         # Without a table no label can be computed; what the log itself must hold is known.
         problems += _missing_in_log(schema, found.files, tables)
@@ -112,6 +140,39 @@ def check(config: Config) -> CheckResult:
         warnings += _decimal_ids(schema, sample.rows, tables)
     summary = _summary(config, schema, found, sample)
     return CheckResult(tuple(problems), tuple(warnings), tuple(summary))
+
+
+def check_columns(config: Config) -> tuple[Problem, ...]:
+    """Looks for the files and the columns alone, of a config in which something else is wrong.
+
+    Args:
+      config: What is right in it.
+    """
+    before_any_pipeline()
+    schema, found = columns_in_use(config), find_inputs(config)
+    tables, problems = _load_tables(config, schema, found)
+    problems = [*found.problems, *problems]
+    if len(tables) < len(schema.table_keys):
+        return (*problems, *_missing_in_log(schema, found.files, tables))
+    empty = _without_bytes(found.paths)
+    tally = _read_sample(config, schema, found.files, empty, Tally(), tables).tally
+    columns = {name: table.columns for name, table in tables.items()}
+    return (*problems, *missing_columns(tally, schema, columns))
+
+
+def _load_tables(
+    config: Config, schema: LogSchema, found: Inputs
+) -> tuple[dict[str, SideTable], list[Problem]]:
+    """The joined tables that can be used, and what is wrong with the others."""
+    tables: dict[str, SideTable] = {}
+    problems: list[Problem] = []
+    for name, paths in found.tables.items():
+        try:
+            if paths:
+                tables[name] = load_side_table(schema, name, paths, config.data.format, open_file)
+        except InputError as error:
+            problems += error.problems
+    return tables, problems
 
 
 @dataclass(frozen=True)

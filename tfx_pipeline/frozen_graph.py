@@ -34,5 +34,6 @@ def graph_problems(graph: str, config: Config) -> list[Problem]:
     try:
         settings = read_settings(tft.TFTransformOutput(graph).transform_savedmodel_dir)
     except (ValueError, tf.errors.OpError) as error:
-        return [Problem(where, str(error), "a graph that this version fitted", _REMEDY)]
+        lies = "They lie in the workdir, under pipeline/Transform/transform_graph."
+        return [Problem(where, str(error), "a graph that this version fitted", f"{lies} {_REMEDY}")]
     return differences(where, settings, preprocessing_config(config), _REMEDY)

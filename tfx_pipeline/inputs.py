@@ -38,8 +38,17 @@ def log_schema(config: Config) -> LogSchema:
     Raises:
       InputError: if their uses contradict each other.
     """
+    schema = columns_in_use(config)
+    problems = schema.problems()
+    if problems:
+        raise InputError(problems)
+    return schema
+
+
+def columns_in_use(config: Config) -> LogSchema:
+    """As `log_schema`, also where the uses contradict each other."""
     data = config.data
-    schema = LogSchema(
+    return LogSchema(
         categorical=tuple(config.features.categorical),
         numeric=tuple(config.features.numeric),
         scenario=config.scenario.column,
@@ -65,10 +74,6 @@ def log_schema(config: Config) -> LogSchema:
         fill_cells=data.schema_changes.type_change == "fill",
         enums=tuple(dict.fromkeys([config.scenario.column, *data.schema_changes.enums])),
     )
-    problems = schema.problems()
-    if problems:
-        raise InputError(problems)
-    return schema
 
 
 def request_columns(config: Config) -> tuple[str, ...]:

@@ -82,7 +82,10 @@ def _jobs_of(config: Config, checkpoint_root: Path) -> list[Path]:
 
 def _trained(config: Config) -> dict[str, Any]:
     """What workers have to agree on; the rest is that of a day, or of no matter to training."""
-    of_a_day = {"training": {"start", "epochs"}}
+    of_a_day: dict[str, Any] = {
+        "training": {"start", "epochs"},
+        "model": {"loss": {"decay_epochs"}},
+    }
     return config.model_dump(include={"model", "tasks", "training", "scenario"}, exclude=of_a_day)
 
 

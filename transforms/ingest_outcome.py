@@ -95,6 +95,18 @@ def unusable(
       schema: What was needed.
       table_columns: Columns of every joined table, without its key.
     """
+    return merge_problems(
+        [
+            *missing_columns(tally, schema, table_columns),
+            *_columns_of_the_wrong_type(tally, schema),
+        ]
+    )
+
+
+def missing_columns(
+    tally: Tally, schema: LogSchema, table_columns: Mapping[str, Collection[str]]
+) -> list[Problem]:
+    """Files that cannot be read, and those without a column that is needed; as `unusable`."""
     problems = list(tally.problems)
     anywhere = frozenset[str]().union(*tally.columns.values())
     for path, columns in tally.columns.items():
@@ -103,7 +115,7 @@ def unusable(
             fill = schema.fill_columns & anywhere
             problems += column_problems(schema, path, columns, table_columns, fill)
     problems += _times_beside_numbers(tally, schema)
-    return merge_problems(problems + _columns_of_the_wrong_type(tally, schema))
+    return merge_problems(problems)
 
 
 def too_many_rejected(

@@ -153,6 +153,16 @@ def test_the_sum_over_all_kinds_and_its_gradient(seed: int, size: int, epoch: in
     np.testing.assert_allclose(gradient, numeric, atol=1e-5)
 
 
+@pytest.mark.parametrize(("epoch", "t"), [(0, 0), (1, 1), (2, 2), (3, 2), (1000, 2)])
+def test_weights_stay_when_their_decay_is_over(epoch: int, t: int) -> None:
+    batch = _batch(3, B)
+    losses = TaskLosses(TASKS, decay_epochs=3)
+    value, *_ = _run(TaskLosses.from_config(losses.get_config()), batch, epoch)
+    assert value == pytest.approx(_reference(batch, t), rel=1e-5)
+    with pytest.raises(ValueError, match="`decay_epochs` should be at least 1"):
+        TaskLosses(TASKS, decay_epochs=0)
+
+
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_all_weights_multiply(epoch: int) -> None:
     batch, of_scenario = _batch(3), np.array([0.5, 2.0, 4.0])

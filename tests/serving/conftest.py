@@ -73,6 +73,18 @@ def transform_output(
     log_rows: list[dict[str, Any]], as_examples: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     """The project's transform graph, fitted on the rows with a label a task."""
+    labelled = [
+        {**row, "like": n % 2, "click": int(n % 3 == 0), "_day": 1}
+        for n, row in enumerate(log_rows)
+    ]
+    folder = tmp_path_factory.mktemp("transform")
+    return fit_transform(folder, as_examples(labelled), CATEGORICAL, NUMERIC)
+
+
+def fit_transform(
+    folder: Path, labelled: Sequence[bytes], categorical: Sequence[str], numeric: Sequence[str]
+) -> Any:
+    """A transform graph of these features, fitted on examples that hold labels and `_day` too."""
     import apache_beam as beam
     import tensorflow as tf
     import tensorflow_transform as tft
@@ -83,19 +95,14 @@ def transform_output(
 
     from transforms.preprocessing import preprocessing_fn
 
-    types = {**dict.fromkeys([*CATEGORICAL, "tab"], tf.string), "duration_s": tf.float32}
-    types |= dict.fromkeys([*TASKS, "_day"], tf.int64)
+    types = dict.fromkeys([*categorical, "tab"], tf.string)
+    types |= dict.fromkeys(numeric, tf.float32) | dict.fromkeys([*TASKS, "_day"], tf.int64)
     spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in types.items()}
     schema = schema_utils.schema_from_feature_spec(spec)
     reader = tfxio.TFExampleBeamRecord("tests", schema=schema)
-    labelled = [
-        {**row, "like": n % 2, "click": int(n % 3 == 0), "_day": 1}
-        for n, row in enumerate(log_rows)
-    ]
-    folder = tmp_path_factory.mktemp("transform")
     config = {
-        "categorical": CATEGORICAL,
-        "numeric": NUMERIC,
+        "categorical": categorical,
+        "numeric": numeric,
         "num_buckets": 4,
         "scenario_column": "tab",
         "day_column": "_day",
@@ -106,7 +113,7 @@ def transform_output(
         beam.Pipeline(runner=fn_runner.FnApiRunner()) as pipeline,
         tft_beam.Context(temp_dir=str(folder / "tmp"), force_tf_compat_v1=True),
     ):
-        batches = pipeline | beam.Create(as_examples(labelled)) | reader.BeamSource()
+        batches = pipeline | beam.Create(labelled) | reader.BeamSource()
         fitted = (batches, reader.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
             functools.partial(preprocessing_fn, custom_config=config)
         )

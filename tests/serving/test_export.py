@@ -12,6 +12,8 @@ from tensorflow.core.framework import types_pb2
 from serving.export import export
 from serving.stock_ops import foreign_ops, graph_ops, read_graph
 
+from .conftest import fit_transform
+
 FEATURES = ["user_id", "item_id", "duration_s", "tab"]
 TASKS = ["like", "click"]
 
@@ -234,7 +236,7 @@ class Outputs(tf.Module):
 
     def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ones = tf.ones_like(inputs["scenario"], tf.float32)
-        return {"classes": ones[:, None] * [[0.2, 0.8]], "length": inputs["duration_s"]}
+        return {"classes": ones[:, None] * [[0.2, 0.8]], "length": inputs["raw:duration_s"]}
 
 
 def test_outputs_are_the_models_and_raw_numbers_reach_it(
@@ -249,6 +251,58 @@ def test_outputs_are_the_models_and_raw_numbers_reach_it(
         lengths = [np.nan if row["duration_s"] is None else row["duration_s"] for row in rows]
         np.testing.assert_allclose(outputs["length"], lengths, rtol=1e-6)
         np.testing.assert_allclose(outputs["classes"], [[0.2, 0.8]] * len(rows))
+
+
+# Each two are one as a name of an op or of an argument; `keys` and `numbers` are inputs of a model.
+ODD_TEXTS = ["a/b", "a:b", "a_b", "1", "arg_1", "keys", "text_keys", "a.b", "a,b", "ä", "A", "a"]
+ODD_NUMBERS = ["numbers", "a b", "/b", "b/b", "inputs", "user_numbers"]
+
+
+class OddInputs(tf.Module):
+    """A model that answers with the sum of its inputs, and with its raw number."""
+
+    def for_serving(self, item_fields: Collection[str] = (), embedding_rows: str = "") -> tf.Module:
+        return self
+
+    def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        parts = [tf.cast(inputs["keys"] % 1009, tf.float32), inputs["numbers"]]
+        return {
+            "sums": tf.concat(parts, axis=1),
+            "length": inputs["raw:numbers"],
+        }
+
+
+def test_names_that_are_one_to_tensorflow(as_examples: Any, tmp_path: Path) -> None:
+    rows = [
+        {name: f"{name} {n % (i + 2)}" for i, name in enumerate(ODD_TEXTS)}
+        | {name: float(n * (i + 1) % 7) for i, name in enumerate(ODD_NUMBERS)}
+        for n in range(60)
+    ]
+    labelled = [{**row, "tab": "feed", "like": 0, "click": 1, "_day": 1} for row in rows]
+    graph = fit_transform(tmp_path, as_examples(labelled), ODD_TEXTS, ODD_NUMBERS)
+    path = str(tmp_path / "m")
+    features = [*ODD_TEXTS, *ODD_NUMBERS, "tab"]
+    export(OddInputs(), graph, features, ["sums"], path, raw_numbers=["numbers"])
+    loaded = tf.saved_model.load(path)
+    served = loaded.signatures["serving_default"](examples=tf.constant(as_examples(rows)))
+
+    numbers = np.array([[row[name] for name in ODD_NUMBERS] for row in rows], np.float32)
+    np.testing.assert_array_equal(served["length"], numbers[:, 0])
+    keys = tf.concat(
+        [
+            tf.bitcast(tf.fingerprint([[name, row[name]] for name in ODD_TEXTS]), tf.int64)[None]
+            for row in rows
+        ],
+        axis=0,
+    )
+    at = len(ODD_TEXTS)
+    np.testing.assert_array_equal(served["sums"][:, :at], keys % 1009)
+    scaled = np.log1p(numbers)
+    z_scores = (scaled - scaled.mean(0)) / scaled.std(0)
+    at += len(ODD_NUMBERS)
+    np.testing.assert_allclose(
+        served["sums"][:, at : at + len(ODD_NUMBERS)], z_scores, rtol=0, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize(("kind", "size", "largest"), [("float16", 2, 1e-3), ("int8", 1, 0.03)])

@@ -141,7 +141,7 @@ def test_a_fused_score_is_served(tmp_path: Path) -> None:
         name: tf.zeros([2, *spec.shape[1:]], spec.dtype)
         for name, spec in model.feature_spec.items()
     }
-    served = model.for_serving()({**features, "length": tf.constant([1.0, 3.0])})
+    served = model.for_serving()({**features, "raw:length": tf.constant([1.0, 3.0])})
     product = served["click"] * served["like"] ** 0.5 * tf.math.log([2.0, 4.0])
     expected = tf.math.log(product)
     assert served["score"].numpy() == pytest.approx(expected.numpy(), rel=1e-5)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import tfx_pipeline.check
-from tfx_pipeline.check import check
+from tfx_pipeline.check import check, check_file
 from tfx_pipeline.config import Config, load_config
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +88,29 @@ def test_all_that_is_wrong_is_said_at_once(logs):
         "its tables; expected one, for tasks.click.label. Did you mean `is_click`?",
         f"{logs}/2024-01-03.csv: found no column `play_ms` in the log or its tables; expected one, "
         "for features.numeric, tasks.long.label. Did you mean `play_time`?",
+    ]
+
+
+def test_mistakes_of_the_file_do_not_hide_columns_that_are_wrong(logs, tmp_path):
+    text = _CONFIG.replace("data:", f"data:\n  path: {logs}").replace("[user_id, ", "[usr_id, ", 1)
+    text = text.replace("user_id, item_id, author", "user_id, itm_id, author")
+    text = text.replace("is_click == 1", "is_click = 1").replace("duration}", "duraton}")
+    (tmp_path / "job.yaml").write_text(text + "traning: {epochs: 3}\n")
+    said = [str(p).replace(f"{logs}/", "") for p in check_file(tmp_path / "job.yaml").problems]
+    files, where = "2024-01-01.csv, 2024-01-02.csv and 1 more", "in the log or its tables"
+    assert said == [
+        "tasks.click: found label: `is_click = 1` cannot be read: invalid syntax at character 10; "
+        "allowed are column names, numbers, texts in quotes, == != < <= > >=, and, or, not, + - * "
+        "/, parentheses, min(a, b), max(a, b); expected what docs/reference/config.md says of this "
+        "key.",
+        "traning: found an unknown key (line 16, column 1 of job.yaml); expected a key of "
+        "docs/reference/config.md. Did you mean `training`?",
+        f"{files}: found no column `duraton` {where}; expected one, for tasks.long.label. Did you "
+        "mean `duration`?",
+        f"{files}: found no column `itm_id` {where}; expected one, for features.categorical. Did "
+        "you mean `item_id`?",
+        f"{files}: found no column `usr_id` in the log; expected one, for data.event_key. Did you "
+        "mean `user_id`?",
     ]
 
 

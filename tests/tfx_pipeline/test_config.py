@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tfx_pipeline.config import load_config
+from tfx_pipeline.config import Config, load_config
 from transforms.problems import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -138,6 +138,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
     }
     assert "unknown key" in found["training.epoch"]
     assert "required" in found["data.user"]
+    assert "In logs without users, that of the device, the session" in found["data.user"]
     assert "greater than or equal to 1" in found["training.batch_size"]
 
 
@@ -149,7 +150,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         ({"scenario.values": ["1", "1"]}, "scenario", "repeat: 1"),
         ({"scenario.values": ["other"]}, "scenario", "must not be listed"),
         ({"scenario.values": ["1", "*"]}, "scenario", "stand for the pool"),
-        ({"scenario.values": [True]}, "scenario.values.0", "valid string"),
+        ({"scenario.values": [True]}, "scenario.values", "`true` (line"),
         ({"features.categorical": ["is_click"]}, "tasks.click.label", "a feature"),
         ({"training.start": "/nope"}, "training.start", "and no features.transform_graph"),
         (
@@ -229,6 +230,45 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
             "features.history.properties",
             "`age` beside a column or a task of that name",
         ),
+        (
+            {
+                **_history(),
+                "scenario.column": "age",
+                "features.categorical": ["user", "tab"],
+            },
+            "features.history.properties",
+            "`age` beside a column or a task of that name",
+        ),
+        (
+            {"features.categorical": ["user", "examples"]},
+            "features.categorical",
+            "`examples`, which is the input of the served model; expected another name",
+        ),
+        ({"data.user": "examples"}, "data.user", "`examples`, which is the input of the served"),
+        ({"tasks.examples": {"label": "a == 1"}}, "tasks.examples", "the input of the served"),
+        ({"features.numeric": ["a/"]}, "features.numeric", "`a/`; expected a name that does not"),
+        ({"features.categorical": ["user", ""]}, "features.categorical", "the name of a column"),
+        (
+            {
+                "features.categorical": ["user", "tab", "user+tab"],
+                "features.statistics": [
+                    {"by": ["user", "tab"], "of": ["click"]},
+                    {"by": ["user+tab"], "of": ["click"]},
+                ],
+            },
+            "features.statistics.1",
+            "the name `user+tab`, which features.statistics.0 has too",
+        ),
+        (
+            {
+                "features.statistics": [
+                    {"by": ["tab"], "of": ["click"], "half_life_days": 3},
+                    {"by": ["tab"], "of": ["click"], "half_life_days": 3.0000001},
+                ],
+            },
+            "features.statistics.1",
+            "the name `tab@3d`, which features.statistics.0 has too",
+        ),
         (_history(length=0), "features.history.length", "greater than or equal to 1"),
         ({"gate.auc_floor": 1.5}, "gate.auc_floor", "found 1.5; expected less than or equal to 1"),
         ({"gate.auc_floors": {}}, "gate.auc_floors", "an unknown key"),
@@ -264,6 +304,129 @@ def test_a_key_twice(tmp_path: Path) -> None:
     path = write(tmp_path)
     path.write_text(path.read_text() + "name: again\n")
     assert "`name` stands twice" in problems(path)[str(path)]
+
+
+def test_names_that_yaml_reads_as_something_else(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    text = path.read_text()
+    for written, odd in (
+        ("  - user\n  - tab\n", "  - user\n  - 101\n  - 109_14\n  - NO\n  - ~\n"),
+        ("column: tab", "column: 0x1F"),
+        ("  - 1\n  - 0\n", "  - 25_34\n  - NO\n  - 7\n"),
+        ("  click:\n", "  1e+3:\n"),
+    ):
+        assert written in text
+        text = text.replace(written, odd)
+    path.write_text(text)
+    lines = {line.strip(): n for n, line in enumerate(text.splitlines(), 1)}
+
+    def read(written: str, kind: str, column: int) -> str:
+        line = lines.get(f"- {written}") or lines.get(f"{written}:") or lines[f"column: {written}"]
+        return f"`{written}` (line {line}, column {column} of {path}), which YAML reads as {kind}"
+
+    found = problems(path)
+    assert found["features.categorical"] == (
+        f"features.categorical: found {read('101', 'the number 101', 5)}; "
+        f"{read('109_14', 'the number 10914', 5)}; "
+        f"`NO` (line {lines['- 109_14'] + 1}, column 5 of {path}), which YAML reads as false "
+        'and 1 more; expected text. Put it in quotes: "101", "109_14", "NO".'
+    )
+    assert found["scenario.column"] == (
+        f"scenario.column: found {read('0x1F', 'the number 31', 11)}; expected text. "
+        'Put it in quotes: "0x1F".'
+    )
+    assert found["scenario.values"] == (
+        f"scenario.values: found {read('25_34', 'the number 2534', 5)}; "
+        f"`NO` (line {lines['- 25_34'] + 1}, column 5 of {path}), which YAML reads as false; "
+        'expected text. Put it in quotes: "25_34", "NO".'
+    )
+    # As 1e+3 is a text to YAML, it is a name, if none that a task may have.
+    assert set(found) == {
+        "features.categorical",
+        "scenario.column",
+        "scenario.values",
+        "tasks.1e+3",
+    }
+
+
+def test_an_override_that_yaml_reads_as_something_else(tmp_path: Path) -> None:
+    overrides = ["scenario.values=[25_34, on]", "model.embedding.dims={101: 8}"]
+    assert problems(write(tmp_path), overrides) == {
+        "scenario.values": (
+            "scenario.values: found `25_34` (line 1, column 2 of --set scenario.values=[25_34, on])"
+            ", which YAML reads as the number 2534; `on` (line 1, column 9 of --set "
+            "scenario.values=[25_34, on]), which YAML reads as true; expected text. Put it in "
+            'quotes: "25_34", "on".'
+        ),
+        "model.embedding.dims.101": (
+            "model.embedding.dims.101: found `101` (line 1, column 2 of --set "
+            "model.embedding.dims={101: 8}), which YAML reads as the number 101; expected text. "
+            'Put it in quotes: "101".'
+        ),
+        "model.embedding.dims": (
+            "model.embedding.dims: found `101`, which is no feature; expected columns of "
+            "`features`: user, tab."
+        ),
+    }
+
+
+def test_whole_numbers_as_they_are_written_are_names_of_scenarios(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path), ["scenario.values=[12, 0, 1.5]"]).scenario.values == [
+        *("12", "0", "1.5")
+    ]
+
+
+def test_a_value_of_no_kind_that_a_key_takes_is_one_mistake(tmp_path: Path) -> None:
+    found = problems(write(tmp_path), ["beam.options={experiments: [[a], [b], [c]]}"])
+    assert found == {
+        "beam.options.experiments": (
+            "beam.options.experiments: found [['a'], ['b'], ['c']]; expected true or false, a "
+            "number, text, a list of these or a mapping to these."
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("catagorical", ""),
+        ("features.catagorical", "Did you mean `categorical`?"),
+        ("tasks.click.lable", "Did you mean `label`?"),
+        ("model.embedding.capcity", "Did you mean `capacity`?"),
+        ("data.tables.item.fils", "Did you mean `files`?"),
+        ("beam.components.Transform.runer", "Did you mean `runner`?"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest(tmp_path: Path, key: str, nearest: str) -> None:
+    found = problems(write(tmp_path, {key: 1}))[key]
+    assert found.endswith(nearest or "There are: " + ", ".join(sorted(Config.model_fields)) + ".")
+
+
+def test_what_comes_of_a_mistake_is_not_another(tmp_path: Path) -> None:
+    changes = {
+        "tasks.order": {"label": "is_order = 1", "after": "click"},
+        "tasks.long": {"label": "play > 1"},
+        "features.statistics": [{"by": ["tub"], "of": ["order"]}],
+        "model.head": "esm",
+        "features.categorical": ["user", "tab", "play"],
+        "training.epochs": 0,
+    }
+    assert set(problems(write(tmp_path, changes))) == {
+        "tasks.order",
+        "features.statistics.0.by",
+        "model.head",
+        "tasks.long.label",
+        "training.epochs",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 2024-02-30", "? [1]\n: 2", "", "a: &a [*a]", "a: " + "9" * 5000, "[" * 9000]
+)
+def test_odd_yaml_is_an_error_and_no_crash(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    assert problems(path)
 
 
 def test_not_yaml(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import yaml
@@ -23,17 +24,35 @@ from .simulated_job import CONFIG
 
 pytestmark = pytest.mark.e2e
 
+# One to TensorFlow, or the name of something else, or signs that a page could take amiss.
+ODD_NAMES = {
+    "user_group": "a/b",
+    "item_category": "a:b",
+    "item_duration_s": "numbers",
+    "user_activity": "<i>a.b, [red]c",
+    "item_age_days": "1",
+    "author_id": "inputs",
+}
+ODD_SCENARIOS = {"search": "a/b", "nearby": "<i>[b] {c}, d"}
+
 CHANGES = """
 name: everything
 data:
   event_key: [event_id, user_id, hour]
   request: [user_id, hour]
 features:
-  history: {items: [item_id, author_id], labels: [click], length: 5}
-  statistics: [{by: [item_id], of: [click]}, {by: [tab], of: [click]}]
+  categorical: [user_id, item_id, inputs, tab, a/b, "a:b", hour, item_id_tab]
+  numeric: ["1", numbers, "<i>a.b, [red]c"]
+  history: {items: [item_id, inputs], labels: [click], length: 5}
+  statistics:
+  - {by: [item_id, tab], of: [click]}
+  - {by: [item_id_tab], of: [click]}
+  - {by: [tab], of: [click]}
+scenario: {values: [feed, a/b, "<i>[b] {c}, d"]}
 tasks:
+  long_view: {label: play_time_s >= 0.5 * numbers}
   like: {label: is_click == 1 and is_like == 1, after: click, true_probability: null}
-  watched: {label: "min(play_time_s / item_duration_s, 1)", kind: regression, space: is_click == 1}
+  watched: {label: "min(play_time_s / numbers, 1)", kind: regression, space: is_click == 1}
   depth: {label: is_click + is_like, kind: multiclass, classes: 3, gamma: 0.9}
   order: {label: is_click == 1, kind: ranking}
   both: {label: is_click == 1 and is_profile_enter == 1}
@@ -43,17 +62,19 @@ model:
   missing_values: true
   behaviour_sequence: {units: 8, attention_units: 4}
   epnet: {hidden_units: 8}
-  ppnet: {hidden_units: 8, prior: [user_id, item_id, author_id]}
+  ppnet: {hidden_units: 8, prior: [user_id, item_id, inputs]}
   head: esmm
   fusion:
     weights: {click: 1, like: 0.5}
-    length: {column: item_duration_s, function: log1p, missing: 10}
+    length: {column: numbers, function: log1p, missing: 10}
   loss:
     weighting: uncertainty
     kl_bounds: [{product: [click, profile_enter], equals: both, weight: 0.1}]
 training: {epochs: 1, batch_size: 512}
 gate: {auc_floor: 0.3}
-serving: {delta: {min_updates: 2}}
+serving:
+  delta: {min_updates: 2}
+  item_columns: [item_id, inputs, "a:b", "1", numbers, item_id_tab]
 """
 
 
@@ -61,6 +82,11 @@ serving: {delta: {min_updates: 2}}
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("everything")
     simulate(folder / "logs", days=7, rows_per_day=2_000)
+    for path in (folder / "logs").glob("*.parquet"):
+        rows = pd.read_parquet(path).rename(columns=ODD_NAMES)
+        rows["tab"] = rows["tab"].replace(ODD_SCENARIOS)
+        rows["item_id_tab"] = rows["item_id"].astype(str) + rows["tab"]
+        rows.to_parquet(path, index=False)
     changes = {"extends": str(CONFIG), **yaml.safe_load(CHANGES)}
     (folder / "job.yaml").write_text(yaml.safe_dump(changes, sort_keys=False))
     arguments = ("--workdir", folder / "work", "--set", f"data.path={folder / 'logs'}")
@@ -82,11 +108,20 @@ def test_each_kind_of_task_has_its_metrics(workdir: Path) -> None:
     assert pool["depth"]["auc"] is None and 0 < pool["depth"]["logloss"] < np.log(3)
 
 
+def test_scenarios_keep_their_names(workdir: Path) -> None:
+    summary: dict[str, Any] = json.loads((workdir / "summary.json").read_text())
+    rows = {cell["scenario"]: cell["examples"] for cell in summary["metrics"]}
+    assert list(rows) == ["*", "feed", *ODD_SCENARIOS.values(), "other"]
+    assert rows["*"] > rows["feed"] > rows["a/b"] > rows["<i>[b] {c}, d"] > rows["other"] > 0
+    page = (workdir / "report" / "index.html").read_text()
+    assert "&lt;i&gt;[b] {c}, d" in page and "<i>" not in page
+
+
 def test_the_pushed_model_serves_every_output(workdir: Path) -> None:
     (version,) = (workdir / "serving" / "everything").glob("[0-9]*")
     model = tf.saved_model.load(str(version))
     values = {"user_id": b"5", "item_id": b"3", "tab": b"feed", "history:item_id": [b"3", b"4"]}
-    values |= {"history:author_id": [b"1", b"2"], "history:tab": [b"feed", b"search"]}
+    values |= {"history:inputs": [b"1", b"2"], "history:tab": [b"feed", b"a/b"]}
     features = {
         name: tf.train.Feature(
             bytes_list=tf.train.BytesList(value=value if isinstance(value, list) else [value])

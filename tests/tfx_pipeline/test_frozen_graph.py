@@ -70,6 +70,13 @@ def test_what_a_number_stands_for(graph: Path, setting: str, found: str) -> None
     assert any(found in problem for problem in problems(graph, setting))
 
 
+def test_a_folder_that_holds_no_graph(tmp_path: Path) -> None:
+    settings = load_config(CONFIG, [f"features.transform_graph={tmp_path}"])
+    (problem,) = frozen_graph_problems(settings)
+    assert problem.where == f"transform graph {tmp_path}"
+    assert "pipeline/Transform/transform_graph" in problem.remedy
+
+
 def test_a_feature_that_came_later(graph: Path) -> None:
     (found,) = problems(graph, "features.numeric=[item_age_days, item_duration_s, item_price]")
     assert found.startswith("found numeric [") and '"item_price"]' in found.partition("; ")[2]

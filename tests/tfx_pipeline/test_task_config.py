@@ -126,6 +126,17 @@ def test_a_chain_a_fused_score_and_bounds(tmp_path: Path) -> None:
             "the name of another output",
         ),
         (
+            {
+                "tasks.a": {"label": "a > 1", "after": "b_given_click"},
+                "tasks.b_given_click": {"label": "b > 1", "after": "click"},
+                "tasks.a_given_b": {"label": "c > 1", "after": "click"},
+                "model.head": "esmm",
+            },
+            "tasks.a_given_b",
+            "`a_given_b_given_click` as the name of an output, which that of `a` is too",
+        ),
+        ({"tasks.t": {"label": "a = 1", "space": "b"}}, "tasks.t", "; space: `b` is a number"),
+        (
             {"tasks.t": RATIO, "model.fusion": {"weights": {"t": 1}}},
             "model.fusion.weights",
             "found `t`; expected tasks with a probability: click",

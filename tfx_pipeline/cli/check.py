@@ -16,12 +16,11 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     Reports every mistake at once: unknown keys, columns that are missing, types that do not match,
     label expressions that fail, scenarios that do not occur.
     """
-    from tfx_pipeline.check import check as check_data
-    from tfx_pipeline.config import load_config
+    from tfx_pipeline.check import check_file
 
     console = Console(highlight=False, soft_wrap=True)
     with explain_errors():
-        result = check_data(load_config(config, overrides))
+        result = check_file(config, overrides)
     for line in result.summary:
         console.print(escape(line))
     for warning in result.warnings:

@@ -10,7 +10,15 @@ Nothing here imports TensorFlow, so that `equipoise check` and `--help` are quic
 from tfx_pipeline.config.embedding import EmbeddingConfig
 from tfx_pipeline.config.gate import GateConfig, Thresholds
 from tfx_pipeline.config.job import Config
-from tfx_pipeline.config.load import load_config
+from tfx_pipeline.config.load import load_config, read_config
 from tfx_pipeline.config.scenario import OTHER
 
-__all__ = ["OTHER", "Config", "EmbeddingConfig", "GateConfig", "Thresholds", "load_config"]
+__all__ = [
+    "OTHER",
+    "Config",
+    "EmbeddingConfig",
+    "GateConfig",
+    "Thresholds",
+    "load_config",
+    "read_config",
+]

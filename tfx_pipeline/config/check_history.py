@@ -30,7 +30,8 @@ def check_history(config: Config) -> Iterator[Problem]:
             "neither properties nor labels",
             "at least one: what enters the gates of model.behaviour_sequence",
         )
-    if "age" in history.properties and "age" in {*history.items, *history.labels}:
+    scenario = [config.scenario.column] if "scenario" in history.properties else []
+    if "age" in history.properties and "age" in {*history.items, *history.labels, *scenario}:
         yield Problem(
             "features.history.properties",
             "`age` beside a column or a task of that name",

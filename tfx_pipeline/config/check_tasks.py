@@ -73,9 +73,17 @@ def check_head(
                 "Set model.head to `esmm`, or leave `after` out.",
             )
     # Else a served name would stand for two things.
-    served = {f"{name}_given_{tasks[name].after}" for name in after if head == "esmm"}
-    for name in sorted({*served, *(["score"] if fusion else [])} & set(tasks)):
+    given = {name: f"{name}_given_{tasks[name].after}" for name in after if head == "esmm"}
+    for name in sorted({*given.values(), *(["score"] if fusion else [])} & set(tasks)):
         yield Problem(f"tasks.{name}", "the name of another output of the model", "another name")
+    for name, output in given.items():
+        same = [other for other, its in given.items() if its == output]
+        if same[0] != name:
+            yield Problem(
+                f"tasks.{name}",
+                f"`{output}` as the name of an output, which that of `{same[0]}` is too",
+                "another name",
+            )
     if fusion is not None:
         scored = [n for n, task in tasks.items() if task.kind in ("binary", "ranking")]
         for name in sorted(set(fusion.weights) - set(scored)):

@@ -9,6 +9,7 @@ from tfx_pipeline.config.check_beam import check_beam
 from tfx_pipeline.config.check_gate import check_gate
 from tfx_pipeline.config.check_history import check_history
 from tfx_pipeline.config.check_model import check_model
+from tfx_pipeline.config.check_names import check_names
 from tfx_pipeline.config.check_outcomes import check_outcomes
 from tfx_pipeline.config.check_serving import check_serving
 from tfx_pipeline.config.check_tasks import check_tasks
@@ -21,6 +22,7 @@ from transforms.problems import Problem
 def cross_check(config: Config) -> list[Problem]:
     """What is wrong with a config whose sections are right by themselves."""
     problems = [
+        *check_names(config),
         *_check_statistics(config),
         *check_history(config),
         *check_outcomes(config),
@@ -32,8 +34,6 @@ def cross_check(config: Config) -> list[Problem]:
         *check_secrets(config),
     ]
     features = config.features.fields
-    for name in sorted({f for f in features if features.count(f) > 1}):
-        problems.append(Problem("features", f"`{name}` twice", "each column once"))
     for name in config.tasks:
         if not re.fullmatch(NAME, name):
             problems.append(

@@ -38,8 +38,8 @@ class SideTable(Section):
 class DayRange(Section):
     """Days from `start` to `end`, both included."""
 
-    start: datetime.date
-    end: datetime.date
+    start: datetime.date = Field(description="The first day.")
+    end: datetime.date = Field(description="The last day.")
 
     @model_validator(mode="after")
     def _ordered(self) -> DayRange:
@@ -106,9 +106,13 @@ class DataConfig(Section):
     )
     event_time: str = Field(
         description="Column with the event's time: a number in any unit, or a timestamp, which is "
-        "counted in `data.clock.unit`, without it in seconds."
+        "counted in `data.clock.unit`, without it in seconds. In logs without a time, a number "
+        "that grows with it, such as a row's place in its day."
     )
-    user: str = Field(description="Column that identifies the user; GAUC is grouped by it.")
+    user: str = Field(
+        description="Column that identifies the user; GAUC is grouped by it, and noise measured by "
+        "it. In logs without users, that of the device, the session or the request."
+    )
     request: list[str] = Field(
         default_factory=list,
         description="Columns that together identify a request: the rows that were ranked together. "

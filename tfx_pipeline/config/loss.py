@@ -44,6 +44,12 @@ class LossConfig(Section):
         description="Highest weight of a scenario with `inverse_size`; what it takes away goes to "
         "the other scenarios, so that the mean stays 1.",
     )
+    decay_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs since the cold start after which `gamma` no longer changes the weights "
+        "of tasks, in a lineage that goes on day after day too. Default: `training.epochs`.",
+    )
     kl_bounds: list[KlBoundConfig] = Field(
         default_factory=list, description="Bounds between binary tasks."
     )

@@ -40,7 +40,9 @@ class TaskConfig(Section):
     )
     weight: Positive = Field(1.0, description="Weight of the task's loss in the first epoch.")
     gamma: Positive = Field(
-        1.0, description="What the weight is multiplied by from epoch to epoch."
+        1.0,
+        description="What the weight is multiplied by from epoch to epoch, until "
+        "`model.loss.decay_epochs`.",
     )
     ranking_loss: Literal["pairwise", "listwise"] = Field(
         "pairwise", description="Loss of a `ranking` task, over pairs or requests in a batch."
@@ -84,10 +86,12 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _expressions_parse(self) -> TaskConfig:
-        for key in ("expression", "space_expression"):
+        wrong = []
+        for name, key in (("label", "expression"), ("space", "space_expression")):
             try:
                 getattr(self.labelling, key)
             except ExpressionError as error:
-                name = "label" if key == "expression" else "space"
-                raise ValueError(f"{name}: {error}") from error
+                wrong.append(f"{name}: {error}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self

@@ -106,7 +106,7 @@ def on_day(config: Config, day: str, ancestors: Ancestors | None = None) -> Conf
     }
     parent = ancestors.parent if ancestors else None
     state = ancestors.state if ancestors else None
-    return config.model_copy(
+    return _with_decay(config).model_copy(
         update={
             "data": config.data.model_copy(
                 update={**update, "state": Path(state.feature_state) if state else None}
@@ -122,3 +122,12 @@ def on_day(config: Config, day: str, ancestors: Ancestors | None = None) -> Conf
             ),
         }
     )
+
+
+def _with_decay(config: Config) -> Config:
+    """The same, with the epochs in which the weights of tasks change, as the days have others."""
+    loss = config.model.loss
+    if loss.decay_epochs is not None or all(t.gamma == 1 for t in config.tasks.values()):
+        return config
+    loss = loss.model_copy(update={"decay_epochs": config.training.epochs})
+    return config.model_copy(update={"model": config.model.model_copy(update={"loss": loss})})

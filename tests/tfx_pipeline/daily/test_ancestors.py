@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tfx_pipeline.build_model import task_losses
 from tfx_pipeline.config import Config, load_config
 from tfx_pipeline.config.data import DayRange
 from tfx_pipeline.daily.ancestors import Ancestors, find_ancestors, on_day
@@ -115,6 +116,23 @@ def test_the_config_of_a_day_that_begins_a_lineage(config: Config) -> None:
     }
     assert settings.training == config.training
     assert settings.data.state is settings.features.transform_graph is None
+
+
+@pytest.mark.parametrize(("written", "expected"), [(None, 12), (4, 4)])
+def test_weights_of_tasks_decay_as_in_the_first_training(
+    config: Config, written: int | None, expected: int
+) -> None:
+    """Not in `daily.epochs`, which is what a day has for `training.epochs`."""
+    job = config.model_dump(mode="json")
+    first = next(iter(job["tasks"]))
+    job["tasks"][first]["gamma"] = 0.9
+    job["training"]["epochs"] = 12
+    job["model"]["loss"]["decay_epochs"] = written
+    job = Config.model_validate(job)
+    one_day = on_day(job, "2024-01-06", Ancestors(parent=record(3), state=record(5), baseline=None))
+    assert one_day.training.epochs == 1
+    for settings in (job, one_day, on_day(job.with_full(True), "2024-01-06")):
+        assert task_losses(settings, []).decay_epochs == expected
 
 
 def test_no_day_is_the_configs_own(config: Config) -> None:
