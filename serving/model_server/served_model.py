@@ -265,7 +265,7 @@ def _content(folder: Path) -> object:
     seen = []
     for path, _, files in os.walk(folder):
         for name in files:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 status = os.stat(os.path.join(path, name))
                 seen.append((path, name, status.st_size, status.st_mtime_ns))
     return sorted(seen)

@@ -59,6 +59,7 @@ def reply(plain: socket.socket) -> tuple[int, Any]:
 @pytest.mark.parametrize(
     "request_",
     [
+        PREDICT + HOST + LENGTH + CHUNKED + b"\r\n" + BODY,
         PREDICT + HOST + LENGTH + CHUNKED + b"\r\n" + CHUNKS,
         PREDICT + HOST + CHUNKED + LENGTH + b"\r\n" + CHUNKS,
         PREDICT + HOST + b"Content-Length: 3\r\n" + LENGTH + b"\r\n" + BODY,

@@ -17,7 +17,7 @@ from serving import versions
 from serving.client import Client
 
 SWAPS = 200
-MEBIBYTES = 60.0
+MEBIBYTES = 30.0
 
 
 def write_model(folder: Path) -> None:
