@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -32,9 +33,10 @@ class RankingNetwork(keras.layers.Layer):
         O = EPNet(E | s, E of the domain fields)
         x = dropout([O ; missing_value(v) ; onehot(s) ; behaviour_sequence(H | E of the query)])
         (h, z) = backbone(x, s)
-        logits = towers(h, gated by PPNet(E of the prior fields, O)) + z
+        logits = towers(h, gated by PPNet(E of the prior fields, O)) + z + offsets
 
-    where a part that the model does not have leaves its input as it is. Under a mixed precision
+    where a part that the model does not have leaves its input as it is. No gradient changes the
+    offsets: `shift` does, see `keras_models.offsets`. Under a mixed precision
     policy all that the towers' last layer reads is in bfloat16, and logits are float32.
 
     Args:
@@ -72,6 +74,14 @@ class RankingNetwork(keras.layers.Layer):
                 raise ValueError(
                     f"A plug-in should read embedded fields, {', '.join(fields)}. Received: {name}"
                 )
+        self._offsets = self.add_weight(
+            name="offsets",
+            shape=[sum(task.outputs for task in tasks)],
+            initializer="zeros",
+            dtype="float32",
+            trainable=False,
+            experimental_autocast=False,
+        )
         self._backbone = backbone
         # Keras finds layers to track among attributes, and not inside a dataclass.
         self._plugged = [
@@ -198,7 +208,15 @@ class RankingNetwork(keras.layers.Layer):
                 kind = "ppnet" if parts.ppnet is not None else "lhuc"
                 inside |= {f"{kind}/gate_{i}": g for i, g in enumerate(gates, 1) if g is not None}
             scores.append(tf.cast(self._tower(output.hidden, gates), tf.float32))
-        return tf.add_n(scores), inside
+        return tf.add_n(scores) + self._offsets, inside
+
+    def shift(self, offsets: np.ndarray) -> None:
+        """Adds to the logits of all examples.
+
+        Args:
+          offsets: float32 [L]; see `keras_models.offsets`.
+        """
+        self._offsets.assign_add(offsets)
 
     def gate_axes(self, tasks: Sequence[str], scenarios: Sequence[str]) -> dict[str, Axes]:
         """Which of the named insides are gates, and what lies along their axes.
@@ -329,6 +347,11 @@ class RankingModel(keras.Model):
         """
         logits, _ = self.network(_embed(self.embedding, features), features)
         return self.head(logits)
+
+    def network_logits(self, features: Features) -> tf.Tensor:
+        """The network's own logits, float32 [B, L], before the head; features as for `call`."""
+        logits, _ = self.network(_embed(self.embedding, features), features)
+        return logits
 
     def intermediates(self, features: Features) -> dict[str, tf.Tensor]:
         """What the network names of its inside, such as gate weights.

@@ -21,6 +21,7 @@ from keras_models.disk_space import room_for
 from keras_models.embeddings import Embedded
 from keras_models.losses import TaskLosses
 from keras_models.model import Features, RankingModel
+from keras_models.offsets import corrections
 from keras_models.quality import qualities
 from keras_models.replicas import (
     first_example,
@@ -97,6 +98,9 @@ def fit(
     checkpoint_every_steps: int,
     seed: int,
     xla: bool,
+    steps: int | None = None,
+    cooldown: float = 0.0,
+    settle: tf.data.Dataset | None = None,
     losses: TaskLosses | None = None,
     result: str | Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -109,6 +113,10 @@ def fit(
     optimizer on its sum, so that a key's step does not depend on the batch size. A training that
     was killed goes on from its last checkpoint when called again with the same arguments, and
     ends as it would have undisturbed.
+
+    Adam's steps do not shrink with the gradients, so at a constant rate the last ones leave their
+    noise in the weights: predictions of a task with 1% positives were 40% too low or 30% too high,
+    by the seed. With a `cooldown` the rate falls linearly to nothing at the end of each pass.
 
     Under a `tf.distribute` strategy, in whose scope the model was made and this is called, the
     global batch is spread over the replicas, and the loss is that of the global batch; see
@@ -135,6 +143,10 @@ def fit(
       seed: Seeds dropout. (Weights are drawn when the model is made.)
       xla: Whether XLA compiles the dense part of the step; on a CPU, and where the model's backbone
         has shapes that depend on values, the optimizer alone.
+      steps: Steps of a pass, which a cooldown has to know.
+      cooldown: Share of them, at the end of each pass, over which Adam's rate falls; 0 for none.
+      settle: Batches of the same form, to which the offsets of binary tasks are fitted in the end,
+        see `keras_models.offsets`; all of their labels are held in memory. None leaves them.
       losses: What is minimised; by default each task's loss in the mean over examples.
       result: Where what it ends with is written, as a checkpoint of this name.
       on_epoch: Called after each epoch.
@@ -171,6 +183,9 @@ def fit(
     while state.epoch <= epochs and not state.has_stopped(patience):
         started = time.perf_counter() - state.seconds
         for features, labels in workers.in_step(train(state.epoch).skip(state.step)):
+            if steps is not None and cooldown:
+                share = _share_of_rate(state.step, steps, cooldown)
+                optimizer.learning_rate.assign(learning_rate * share)
             step(features, labels)
             state.seconds = time.perf_counter() - started
             if state.step % checkpoint_every_steps == 0:
@@ -191,9 +206,29 @@ def fit(
     writer.close()
     workers.wait()
     checkpoints.restore_best()
+    if settle is not None:
+        _settle(model, settle)
     if result is not None:
         checkpoints.write_result(result)
     return History(state.history, state.best_epoch)
+
+
+def _share_of_rate(step: int, steps: int, cooldown: float) -> float:
+    """What is left of the learning rate in a step from 0; never nothing."""
+    last = max(1.0, cooldown * steps)
+    return min(1.0, max(steps - step, 1) / last)
+
+
+def _settle(model: RankingModel, rows: tf.data.Dataset) -> None:
+    predict = tf.function(model.network_logits, [model.feature_spec], autograph=False)
+    parts: dict[str, list[np.ndarray]] = {"logits": [], "labels": [], "spaces": []}
+    for features, labels in rows:
+        parts["logits"].append(predict({n: features[n] for n in model.feature_spec}).numpy())
+        parts["labels"].append(labels.numpy())
+        if "spaces" in features:
+            parts["spaces"].append(features["spaces"].numpy())
+    joined = {name: np.concatenate(found) for name, found in parts.items() if found}
+    model.network.shift(corrections(model.tasks, **joined))
 
 
 def discard_checkpoints(checkpoint_dir: str | Path) -> None:

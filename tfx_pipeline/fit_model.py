@@ -10,16 +10,22 @@ import tensorflow_transform as tft
 from pydantic import BaseModel, ConfigDict
 
 from keras_models.model import RankingModel
+from keras_models.offsets import base_offsets
 from keras_models.training import History, fit
 from keras_models.workers import Workers
-from tfx_pipeline.build_model import build_model, task_losses
+from tfx_pipeline.build_model import build_model, model_tasks, task_losses
 from tfx_pipeline.config import Config
 from tfx_pipeline.model_run import TRAINED
-from tfx_pipeline.transformed_rows import count_scenarios, dataset
+from tfx_pipeline.transformed_rows import dataset, totals
 
 _REQUEST_BLOCK = 256
 """Rows that stay side by side where tasks rank within requests. Examples come request by request,
 and a request at the end of a block may be cut in two, which costs the pairs between its parts."""
+
+
+_SETTLED, _SETTLED_BATCH = 1 << 22, 8192
+"""Rows, at most, that the offsets are fitted to. Files hold rows in the order of hashes, so the
+first ones are a sample of all days."""
 
 
 class TrainingJob(BaseModel):
@@ -66,14 +72,21 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
     config, settings = job.config, job.config.training
     spec = tft.TFTransformOutput(job.transform_output).transformed_feature_spec()
     model = job.build()
-    rows_by_scenario = []
-    if config.model.loss.scenario_weights != "equal":
-        rows_by_scenario = count_scenarios(job.train_files, spec, len(config.scenario.names))
-    losses = task_losses(config, rows_by_scenario)
+    tasks = model_tasks(config)
+    found = totals(job.train_files, spec, tasks, len(config.scenario.names))
+    # Where it goes on from another training, its weights bring their own.
+    model.network.shift(base_offsets(tasks, found.labelled, found.labels))
+    losses = task_losses(config, found.scenarios)
     workers = Workers()
 
     def fit_on(
-        files: list[str], valid: tf.data.Dataset | None, epochs: int, start: Path | None, name: str
+        files: list[str],
+        rows: int,
+        valid: tf.data.Dataset | None,
+        epochs: int,
+        start: Path | None,
+        name: str,
+        settle: tf.data.Dataset | None,
     ) -> History:
         return fit(
             model,
@@ -96,14 +109,29 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
             log_dir=os.path.join(job.log_dir, f"{name}-{workers.index}" if workers.index else name),
             seed=settings.seed,
             xla=settings.xla,
+            steps=-(-rows // settings.batch_size),
+            cooldown=settings.cooldown,
+            settle=settle,
             losses=losses,
             start=start,
             result=job.trained,
         )
 
     valid = dataset(job.valid_files, spec, settings.batch_size) if job.valid_files else None
-    history = fit_on(job.train_files, valid, settings.epochs, settings.start, "train")
+    learnt = [*job.train_files, *(job.valid_files if job.learn_valid else ())]
+    settle = dataset(learnt, spec, _SETTLED_BATCH).take(_SETTLED // _SETTLED_BATCH)
+    history = fit_on(
+        job.train_files,
+        found.rows,
+        valid,
+        settings.epochs,
+        settings.start,
+        "train",
+        None if job.learn_valid else settle,
+    )
     if job.learn_valid:
         # The last day has stopped the training; now it is learnt as any later day will be.
-        fit_on(job.valid_files, None, config.daily.epochs, Path(job.trained), "day")
+        rows = totals(job.valid_files, spec, tasks, len(config.scenario.names)).rows
+        start = Path(job.trained)
+        fit_on(job.valid_files, rows, None, config.daily.epochs, start, "day", settle)
     return model, history

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import tensorflow as tf
+
+from keras_models.tasks import Task
 
 _COUNTED = 65_536
 """Rows a batch where scenarios are counted."""
@@ -55,24 +61,58 @@ def dataset(
     )
 
 
-def count_scenarios(
-    patterns: list[str], spec: dict[str, tf.io.FixedLenFeature], scenarios: int
-) -> list[int]:
-    """Examples of each scenario, in one pass that reads nothing else.
+@dataclass(frozen=True)
+class Totals:
+    """What is in transformed examples.
+
+    Args:
+      rows: Examples.
+      scenarios: Of each of the M scenarios.
+      labelled: By task, examples in its sample space.
+      labels: By task, the sum of their labels, [1]; of a multiclass task examples by class, [C].
+    """
+
+    rows: int
+    scenarios: list[int]
+    labelled: dict[str, int]
+    labels: dict[str, np.ndarray]
+
+
+def totals(
+    patterns: list[str],
+    spec: dict[str, tf.io.FixedLenFeature],
+    tasks: Sequence[Task],
+    scenarios: int,
+) -> Totals:
+    """Adds up scenarios and labels, in one pass that reads nothing else.
 
     Args:
       patterns: Globs of gzipped TFRecords.
       spec: The transformed examples' features.
+      tasks: K tasks, the columns of `labels` and `spaces`.
       scenarios: M.
     """
-    rows = tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP").batch(_COUNTED)
-
-    def add(counts: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
-        scenario = tf.io.parse_example(serialized, {"scenario": spec["scenario"]})["scenario"]
-        return counts + tf.math.bincount(scenario, minlength=scenarios, dtype=tf.int64)
-
-    counts: list[int] = rows.reduce(tf.zeros([scenarios], tf.int64), add).numpy().tolist()
-    return counts
+    wanted = {name: spec[name] for name in ("scenario", "labels", "spaces") if name in spec}
+    batches = (
+        tf.data.TFRecordDataset(_files(patterns), compression_type="GZIP")
+        .batch(_COUNTED)
+        .map(lambda serialized: tf.io.parse_example(serialized, wanted))
+    )
+    rows, of_scenarios = 0, np.zeros(scenarios, np.int64)
+    labelled = dict.fromkeys((task.name for task in tasks), 0)
+    labels = {task.name: np.zeros(task.outputs) for task in tasks}
+    for batch in batches.as_numpy_iterator():
+        rows += len(batch["labels"])
+        of_scenarios += np.bincount(batch["scenario"], minlength=scenarios)
+        for k, task in enumerate(tasks):
+            inside = slice(None) if "spaces" not in batch else batch["spaces"][:, k] > 0
+            own = batch["labels"][inside, k]
+            labelled[task.name] += len(own)
+            if task.kind == "multiclass":
+                labels[task.name] += np.bincount(own.astype(np.int64), minlength=task.outputs)
+            else:
+                labels[task.name] += own.sum(dtype=np.float64)
+    return Totals(rows, of_scenarios.tolist(), labelled, labels)
 
 
 def _files(patterns: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from keras_models.model import RankingModel
+from keras_models.offsets import base_offsets
 from keras_models.training import Epoch, fit
 from tfx_pipeline.build_model import build_model, task_losses
 from tfx_pipeline.config import Config
@@ -99,6 +100,15 @@ def fit_model(config: Config, rows: Mapping[str, Rows]) -> tuple[RankingModel, E
     tf.keras.utils.set_random_seed(settings.seed)
     model = build_model(config, num_numbers=rows["train"].features["numbers"].shape[1])
     sizes = np.bincount(rows["train"].features["scenario"], minlength=len(config.scenario.names))
+    labels = rows["train"].labels
+    names = list(config.tasks)
+    model.network.shift(
+        base_offsets(
+            model.tasks,
+            dict.fromkeys(names, len(labels)),
+            {name: labels[:, [k]].sum(axis=0) for k, name in enumerate(names)},
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         history = fit(
             model,
@@ -112,6 +122,9 @@ def fit_model(config: Config, rows: Mapping[str, Rows]) -> tuple[RankingModel, E
             checkpoint_every_steps=1_000_000,
             seed=settings.seed,
             xla=settings.xla,
+            steps=-(-len(labels) // settings.batch_size),
+            cooldown=settings.cooldown,
+            settle=rows["train"].batches(8192),
             losses=task_losses(config, sizes.tolist()),
         )
     return model, history.epochs[history.best_epoch - 1]

@@ -496,3 +496,46 @@ def test_data_that_cannot_be_trained_on(
 if __name__ == "__main__":
     kill = _disturbed((2, 6), lambda: os.kill(os.getpid(), signal.SIGKILL))
     _fit(_model(), Path(sys.argv[1]), train=kill)
+
+
+def test_the_rate_falls_at_the_end_of_each_pass(tmp_path: Path) -> None:
+    """With rates that fall to nothing, the last steps of a pass hardly change the weights."""
+    shares = [training._share_of_rate(step, 10, 0.4) for step in range(12)]
+    assert shares == pytest.approx([1] * 6 + [1, 0.75, 0.5, 0.25, 0.25, 0.25])
+    assert training._share_of_rate(0, 1, 0.3) == 1
+    rates = []
+    model = _model()
+    history = _fit(
+        model,
+        tmp_path,
+        steps=10,
+        cooldown=0.4,
+        result=tmp_path / "result",
+        on_epoch=lambda epoch: rates.append(epoch.loss),
+    )
+    assert len(history.epochs) == EPOCHS == len(rates)
+    reader = tf.train.load_checkpoint(str(tmp_path / "result"))
+    (name,) = (n for n in reader.get_variable_to_shape_map() if "_learning_rate/.ATTR" in n)
+    assert reader.get_tensor(name) == pytest.approx(0.01 * 0.25)
+
+
+def test_predictions_settle_on_what_there_is(tmp_path: Path) -> None:
+    raw, settled = _model(), _model()
+    _fit(raw, tmp_path / "raw")
+    _fit(settled, tmp_path / "settled", settle=_dataset(1), result=tmp_path / "result")
+    features, labels = _examples(1)
+    inputs = {name: features[name] for name in raw.feature_spec}
+    found = [1 / (1 + np.exp(-model(inputs).numpy())) for model in (raw, settled)]
+    offsets = _offsets(settled)
+    gap = labels.sum(0) - found[1].sum(0)
+    assert gap == pytest.approx(offsets / 0.1**2, rel=1e-2, abs=1e-2)
+    assert np.all(np.abs(gap) < np.abs(labels.sum(0) - found[0].sum(0)))
+    # What goes on from it goes on from the settled one.
+    other = _model()
+    _fit(other, tmp_path / "next", valid=None, epochs=1, start=tmp_path / "result")
+    assert _offsets(other) == pytest.approx(offsets)
+
+
+def _offsets(model: RankingModel) -> np.ndarray:
+    (found,) = (w for w in model.network.non_trainable_weights if "offsets" in w.name)
+    return found.numpy()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
-from tfx_pipeline.transformed_rows import dataset
+from keras_models.tasks import Task
+from tfx_pipeline.transformed_rows import dataset, totals
 
 ROWS = (6, 2, 8)
 """Of the files, which Beam makes of whatever size."""
@@ -59,3 +62,38 @@ def test_with_fewer_files_requests_stay_whole(files: str) -> None:
     for share in shares(files, 4, block=2, shuffle_buffer=100, seed=1):
         pairs = list(zip(share[::2], share[1::2], strict=True))
         assert pairs and all(one % 2 == 0 and other == one + 1 for one, other in pairs)
+
+
+def test_totals_of_labels_by_hand(tmp_path: Path) -> None:
+    rows = [
+        # scenario; labels of click, stars, seconds; spaces
+        (0, (1, 2, 0.5), (1, 1, 1)),
+        (2, (0, 0, 0.0), (1, 1, 0)),
+        (2, (1, 2, 4.0), (0, 1, 1)),
+    ]
+    with tf.io.TFRecordWriter(str(tmp_path / "part.gz"), "GZIP") as out:
+        for scenario, labels, spaces in rows:
+            example = tf.train.Example()
+            feature = example.features.feature
+            feature["scenario"].int64_list.value.append(scenario)
+            feature["labels"].float_list.value.extend(labels)
+            feature["spaces"].float_list.value.extend(spaces)
+            out.write(example.SerializeToString())
+    spec = {
+        "scenario": tf.io.FixedLenFeature([], tf.int64),
+        "labels": tf.io.FixedLenFeature([3], tf.float32),
+        "spaces": tf.io.FixedLenFeature([3], tf.float32),
+    }
+    tasks = [
+        Task("click"),
+        Task("stars", kind="multiclass", classes=3),
+        Task("seconds", kind="regression"),
+    ]
+    found = totals([str(tmp_path / "*.gz")], spec, tasks, 4)
+    assert (found.rows, found.scenarios) == (3, [1, 0, 2, 0])
+    assert found.labelled == {"click": 2, "stars": 3, "seconds": 2}
+    assert {name: sums.tolist() for name, sums in found.labels.items()} == {
+        "click": [1.0],
+        "stars": [1.0, 0.0, 2.0],
+        "seconds": [4.5],
+    }

@@ -34,6 +34,14 @@ class TrainingConfig(Section):
         "the workers that TF_CONFIG names (`multi_worker`); see docs/how-to/train-on-workers.md.",
     )
     learning_rate: float = Field(0.001, gt=0, description="Adam's, for all but the embeddings.")
+    cooldown: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of each pass, at its end, over which Adam's rate falls linearly to "
+        "nothing, so that the last steps' noise does not stay in the weights: at a constant rate, "
+        "0, the predictions of rare tasks are tens of percent too high or too low.",
+    )
     clip_norm: Positive | None = Field(
         None,
         description="Longest gradient of all weights but the embeddings together; longer ones are "
