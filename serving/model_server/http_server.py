@@ -72,6 +72,9 @@ class HttpServer(HTTPServerConnectionDelegate):
       port: Port; 0 picks a free one.
       threads: Requests that are answered at once.
 
+    Attributes:
+      port: The port it listens on, or did until it ended.
+
     Raises:
       OSError: if the port is taken.
     """
@@ -87,16 +90,12 @@ class HttpServer(HTTPServerConnectionDelegate):
         self.refuse = refuse
         self._answer = answer
         self._sockets = netutil.bind_sockets(port, host)
+        self.port = int(self._sockets[0].getsockname()[1])
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest-answer")
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Future[float] = self._loop.create_future()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._sockets[0].getsockname()[1])
 
     def start(self) -> None:
         """Begins to answer."""

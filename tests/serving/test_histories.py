@@ -203,7 +203,7 @@ def test_the_command_line_fills_them_from_a_state(
     }
     state = tmp_path / "state"
     (state / "histories").mkdir(parents=True)
-    (state / "state.json").write_text(json.dumps({"format": 2, "history": history}))
+    (state / "state.json").write_text(json.dumps({"format": 3, "history": history}))
     pq.write_table(pa.table(table), state / "histories" / "00000-of-00001.parquet")
     versions.push(exported, tmp_path / "models", keep=1)
     request = {name: row[name] for name in COLUMNS} | {"ms": now}

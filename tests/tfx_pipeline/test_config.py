@@ -353,14 +353,14 @@ def test_an_override_that_yaml_reads_as_something_else(tmp_path: Path) -> None:
     overrides = ["scenario.values=[25_34, on]", "model.embedding.dims={101: 8}"]
     assert problems(write(tmp_path), overrides) == {
         "scenario.values": (
-            "scenario.values: found `25_34` (line 1, column 2 of --set scenario.values=[25_34, on])"
+            "scenario.values: found `25_34` (line 1, column 2 of --set scenario.values)"
             ", which YAML reads as the number 2534; `on` (line 1, column 9 of --set "
-            "scenario.values=[25_34, on]), which YAML reads as true; expected text. Put it in "
+            "scenario.values), which YAML reads as true; expected text. Put it in "
             'quotes: "25_34", "on".'
         ),
         "model.embedding.dims.101": (
             "model.embedding.dims.101: found `101` (line 1, column 2 of --set "
-            "model.embedding.dims={101: 8}), which YAML reads as the number 101; expected text. "
+            "model.embedding.dims), which YAML reads as the number 101; expected text. "
             'Put it in quotes: "101".'
         ),
         "model.embedding.dims": (
