@@ -115,8 +115,8 @@ def fit(
     ends as it would have undisturbed.
 
     Adam's steps do not shrink with the gradients, so at a constant rate the last ones leave their
-    noise in the weights: predictions of a task with 1% positives were 40% too low or 30% too high,
-    by the seed. With a `cooldown` the rate falls linearly to nothing at the end of each pass.
+    noise in the weights, and most in the predictions of rare tasks. With a `cooldown` the rate
+    falls linearly to nothing at the end of each pass.
 
     Under a `tf.distribute` strategy, in whose scope the model was made and this is called, the
     global batch is spread over the replicas, and the loss is that of the global batch; see

@@ -16,3 +16,9 @@ def test_imports_point_one_way():
     )
 
     assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_a_check_begins_without_tensorflow():
+    """It would print lines of its own above the first mistake, and take seconds."""
+    script = "import sys, tfx_pipeline.check; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tfx_pipeline.build_model import model_tasks
 from tfx_pipeline.config import Config
-from tfx_pipeline.embedding_config import embedding_config
 from tfx_pipeline.inputs import preprocessing_config
 from tfx_pipeline.same_meaning import differences
 from transforms.problems import Problem
@@ -25,6 +23,9 @@ def meaning_file(trained: str) -> str:
 
 def weights_meaning(config: Config) -> dict[str, Any]:
     """What the weights of a model mean: what its columns, towers and tables stand for."""
+    from tfx_pipeline.build_model import model_tasks
+    from tfx_pipeline.embedding_config import embedding_config
+
     history = config.features.history
     embedding = embedding_config(
         config.model.embedding, config.features.fields, history.items if history else ()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +13,8 @@ import tensorflow as tf
 
 from serving import versions
 from serving.client import Client
+
+from .server_process import start_server
 
 SWAPS = 200
 MEBIBYTES = 30.0
@@ -55,19 +55,10 @@ def test_memory_stays_flat_over_swaps(tmp_path: Path) -> None:
     write_model(tmp_path / "model")
     base = tmp_path / "base"
     versions.push(tmp_path / "model", base, keep=1)
-    script = (
-        "import sys; from serving.model_server import serve; "
-        "serve(sys.argv[1], 'toy', port=0, poll_seconds=0.05)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(base)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process, address = start_server(base)
     done, failed = threading.Event(), list[Exception]()
 
-    def ask(address: str) -> None:
+    def ask() -> None:
         try:
             with Client(address, timeout=120) as client:
                 while not done.is_set():
@@ -76,14 +67,11 @@ def test_memory_stays_flat_over_swaps(tmp_path: Path) -> None:
             failed.append(error)
 
     try:
-        assert process.stdout is not None
-        found = re.search(r"answers on (\S+): ", process.stdout.readline())
-        assert found
-        askers = [threading.Thread(target=ask, args=(found[1],)) for _ in range(8)]
+        askers = [threading.Thread(target=ask) for _ in range(8)]
         for asker in askers:
             asker.start()
         seen = []
-        with Client(found[1], timeout=120) as client:
+        with Client(address, timeout=120) as client:
             for swap in range(SWAPS):
                 (tmp_path / "model" / "swap").write_text(str(swap))
                 pushed = versions.push(tmp_path / "model", base, keep=1)

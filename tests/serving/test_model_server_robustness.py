@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import re
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ import pytest
 from serving import versions
 from serving.client import Client, PredictError
 from serving.model_server import ModelServer
+
+from .server_process import start_server
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROW = {"age": 1.5, "tab": "feed"}
@@ -49,24 +48,11 @@ def test_killed_under_load_it_comes_back_with_whole_versions(
     toys: list[Path], tmp_path: Path
 ) -> None:
     versions.push(toys[0], tmp_path, keep=2)
-    script = (
-        "import sys; from serving.model_server import serve; "
-        "serve(sys.argv[1], 'toy', port=0, poll_seconds=0.02)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        found = re.search(r"answers on ([\d.:]+): ", process.stdout.readline())
-    assert found
+    process, address = start_server(tmp_path)
     done, codes = threading.Event(), set()
 
     def ask() -> None:
-        with Client(found[1], timeout=10, retries=0) as client:
+        with Client(address, timeout=10, retries=0) as client:
             while not done.is_set():
                 try:
                     client.predict("toy", [ROW])
