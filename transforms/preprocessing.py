@@ -68,14 +68,8 @@ def preprocessing_fn(
         values, present = finite_numbers(
             tf.identity(values, NUMBERS), tf.identity(present, HAS_NUMBER), numeric
         )
-        # By position, for a name in a graph may not hold what a feature's may.
-        boundaries = [
-            quantile_boundaries(value, is_there, num_buckets, f"quantiles_{i}")
-            for i, (value, is_there) in enumerate(
-                zip(tf.unstack(values, axis=1), tf.unstack(present, axis=1), strict=True)
-            )
-        ]
-        buckets = quantile_buckets(values, present, tf.concat(boundaries, axis=0))
+        boundaries = quantile_boundaries(values, present, num_buckets, "quantiles")
+        buckets = quantile_buckets(values, present, boundaries)
         keys.append(bucket_keys(numeric, buckets, num_buckets))
         z_scores = log_z_scores(values, present, "moments")
         wide = tf.concat([z_scores, tf.cast(present, tf.float32)], axis=1)

@@ -74,9 +74,9 @@ def history_inputs(
         parts.append(tf.cast(tf.concat([listed, other], axis=1), tf.float32))
     if settings["age"]:
         buckets = settings["age_buckets"]
-        age = numbers[AGE]
-        boundaries = quantile_boundaries(age, is_there, buckets, "quantiles_history_age")
-        bucket = quantile_buckets(age[:, tf.newaxis], is_there[:, tf.newaxis], boundaries)
+        age, is_age = numbers[AGE][:, tf.newaxis], is_there[:, tf.newaxis]
+        boundaries = quantile_boundaries(age, is_age, buckets, "quantiles_history_age")
+        bucket = quantile_buckets(age, is_age, boundaries)
         parts.append(tf.one_hot(bucket[:, 0], buckets))
     if labels:
         parts.append(tf.stack([numbers[f"{PREFIX}{task}"] for task in labels], axis=1))

@@ -151,7 +151,8 @@ def test_everything_can_be_sent_to_workers(logs: Path, undisturbed: Any, tmp_pat
         kind
         for base in (beam.DoFn, beam.CombineFn)
         for kind in _below(base)
-        if kind.__module__.startswith("transforms.")
+        # What the transform graph is fitted with is no part of ingestion: see test_bucketize.
+        if kind.__module__.startswith("transforms.") and kind.__module__ != "transforms.bucketize"
     }
     assert len(defined) > 10 and ours == defined
     for fn in functions:

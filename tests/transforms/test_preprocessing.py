@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from transforms.dense_transform import DenseTransform
@@ -200,6 +201,18 @@ def test_a_column_of_small_values_that_is_mostly_zero(fitted: dict[str, Any]) ->
     zeros, *others = fitted["keys"][8:, 5]
     assert set(fitted["keys"][:9, 5]) == {zeros}
     assert len({zeros, *others}) == 5
+
+
+def test_boundaries_are_constants_and_nothing_chooses_them_again(graph_dir: str) -> None:
+    """What is in the graph is loaded and traced with every model."""
+    content = Path(graph_dir, "transform_fn", "saved_model.pb").read_bytes()
+    (meta_graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    graph = meta_graph.graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    ops = {node.op for node in nodes}
+    # Values are looked up in the boundaries, which takes neither a sort nor a set.
+    assert "UpperBound" in ops
+    assert not ops & {"LowerBound", "TopKV2", "Unique"}
 
 
 def test_a_column_that_is_always_missing_is_finite(fitted: dict[str, Any]) -> None:
