@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_models.backbones import Backbone
+from keras_models.calibration import Calibration, Groups
 from keras_models.embeddings import DynamicEmbedding, Embedded, ExportedEmbedding, RowFormat
 from keras_models.gate_axes import Axes
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
@@ -280,11 +281,15 @@ class RankingModel(keras.Model):
       plug_ins: What the model has besides; nothing by default.
       history: Length T of a history and width P of a behaviour's properties; needed with a
         behaviour sequence.
+      calibration: What has a scale and a shift of its own that are fitted after training; nothing
+        by default.
 
     Attributes:
       tasks: The tasks, with their weights.
       embedding: The embeddings.
       head: From the network's logits to those that labels are compared with.
+      calibration: Between the network and the head, where nothing is trained; None of a model that
+        has none.
       network: All else.
       feature_spec: Shape and type, by name, of the features that `call` takes.
     """
@@ -303,6 +308,7 @@ class RankingModel(keras.Model):
         fusion: ScoreFusion | None = None,
         plug_ins: PlugIns | None = None,
         history: tuple[int, int] | None = None,
+        calibration: Groups | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -321,6 +327,12 @@ class RankingModel(keras.Model):
             plug_ins=plug_ins or PlugIns(),
             name="network",
         )
+        self.calibration = None
+        if calibration is not None:
+            outputs = sum(task.outputs for task in self.tasks)
+            self.calibration = Calibration(
+                num_scenarios, outputs, groups=calibration, name="calibration"
+            )
         self.feature_spec = {
             "keys": tf.TensorSpec([None, len(embedding.config.fields)], tf.int64),
             "numbers": tf.TensorSpec([None, num_numbers], tf.float32),
@@ -345,11 +357,13 @@ class RankingModel(keras.Model):
         Returns:
           float32 [B, L], what labels are compared with, in the order of `tasks`.
         """
-        logits, _ = self.network(_embed(self.embedding, features), features)
+        logits = self.network_logits(features)
+        if self.calibration is not None:
+            logits = self.calibration(logits, features["scenario"])
         return self.head(logits)
 
     def network_logits(self, features: Features) -> tf.Tensor:
-        """The network's own logits, float32 [B, L], before the head; features as for `call`."""
+        """The network's own logits, float32 [B, L], which training sees; features as for `call`."""
         logits, _ = self.network(_embed(self.embedding, features), features)
         return logits
 
@@ -389,6 +403,7 @@ class RankingModel(keras.Model):
             ExportedEmbedding(self.embedding, embedding_rows),
             self.head,
             self.fusion,
+            self.calibration,
             numbers=self.embedding.config.fields[-numbers:] if numbers else (),
             item_fields=item_fields,
         )

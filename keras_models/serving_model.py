@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from keras_models.calibration import Calibration
 from keras_models.embeddings import ExportedEmbedding
 from keras_models.heads import EsmmHead, IndependentHead, ScoreFusion
 from keras_models.heads.fusion import SCORE
@@ -43,6 +44,7 @@ class ServingModel(tf.Module):
       embedding: The frozen embeddings.
       head: Makes what is served of the logits.
       fusion: Makes one score of that, the further output `score`.
+      calibration: Between the network and the head.
       numbers: Names of the N numbers; with those that are embedded they are the last fields.
       item_fields: Fields that differ from candidate to candidate, numbers among them; all others
         are the user's and the context's, and so is the scenario.
@@ -54,6 +56,7 @@ class ServingModel(tf.Module):
         embedding: ExportedEmbedding,
         head: IndependentHead | EsmmHead,
         fusion: ScoreFusion | None = None,
+        calibration: Calibration | None = None,
         *,
         numbers: Sequence[str] = (),
         item_fields: Collection[str] = (),
@@ -64,6 +67,7 @@ class ServingModel(tf.Module):
         self.embedding = embedding
         self.head = head
         self.fusion = fusion
+        self.calibration = calibration
         fields = list(network.fields)
         unknown = sorted(set(item_fields) - set(fields))
         if unknown:
@@ -83,7 +87,7 @@ class ServingModel(tf.Module):
         """
         embedded = self.embedding(features["keys"], features.get("history_keys"))
         logits, _ = self.network(embedded, features)
-        return self._outputs(logits, features)
+        return self._outputs(logits, features["scenario"], features)
 
     def user_embedding(self, features: Features) -> dict[str, tf.Tensor]:
         """All that the candidates of a request have in common.
@@ -134,14 +138,15 @@ class ServingModel(tf.Module):
             history, _ = network.read_history(user["history"], user, fields)
         else:
             history = tf.cast(history, network.compute_dtype)
+        scenario = tf.cast(scenario[:, 0], tf.int64)
         logits, _ = network.score(
             fields,
             self._merge_numbers(numbers, features["numbers"]),
-            tf.cast(scenario[:, 0], tf.int64),
+            scenario,
             history,
             kernels=self._kernels,
         )
-        return self._outputs(logits, features)
+        return self._outputs(logits, scenario, features)
 
     @property
     def _candidates_ask(self) -> bool:
@@ -172,7 +177,9 @@ class ServingModel(tf.Module):
         places = tf.constant(_places(self._number_is_item, of_items), tf.int32)
         return tf.gather(self.network.fill_gaps(numbers), places, axis=1)
 
-    def _outputs(self, logits: tf.Tensor, features: Features) -> Outputs:
+    def _outputs(self, logits: tf.Tensor, scenario: tf.Tensor, features: Features) -> Outputs:
+        if self.calibration is not None:
+            logits = self.calibration(logits, scenario)
         outputs = self.head.outputs(logits)
         if self.fusion is None:
             return outputs

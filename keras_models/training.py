@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_models.calibration import fit_calibration
 from keras_models.disk_space import room_for
 from keras_models.embeddings import Embedded
 from keras_models.losses import TaskLosses
@@ -101,6 +102,7 @@ def fit(
     steps: int | None = None,
     cooldown: float = 0.0,
     settle: tf.data.Dataset | None = None,
+    calibrate: tf.data.Dataset | None = None,
     losses: TaskLosses | None = None,
     result: str | Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -147,6 +149,8 @@ def fit(
       cooldown: Share of them, at the end of each pass, over which Adam's rate falls; 0 for none.
       settle: Batches of the same form, to which the offsets of binary tasks are fitted in the end,
         see `keras_models.offsets`; all of their labels are held in memory. None leaves them.
+      calibrate: Batches of the same form that training did not learn, to which the model's
+        calibration is fitted after that, likewise. None leaves it.
       losses: What is minimised; by default each task's loss in the mean over examples.
       result: Where what it ends with is written, as a checkpoint of this name.
       on_epoch: Called after each epoch.
@@ -208,6 +212,8 @@ def fit(
     checkpoints.restore_best()
     if settle is not None:
         _settle(model, settle)
+    if calibrate is not None:
+        _calibrate(model, calibrate)
     if result is not None:
         checkpoints.write_result(result)
     return History(state.history, state.best_epoch)
@@ -220,15 +226,31 @@ def _share_of_rate(step: int, steps: int, cooldown: float) -> float:
 
 
 def _settle(model: RankingModel, rows: tf.data.Dataset) -> None:
+    found = _logits_and_labels(model, rows)
+    found.pop("scenario")
+    model.network.shift(corrections(model.tasks, **found))
+
+
+def _calibrate(model: RankingModel, rows: tf.data.Dataset) -> None:
+    assert model.calibration is not None, "the model has no calibration"
+    found = fit_calibration(
+        model.tasks,
+        num_scenarios=model.network.num_scenarios,
+        groups=model.calibration.groups,
+        **_logits_and_labels(model, rows),
+    )
+    model.calibration.assign(*found)
+
+
+def _logits_and_labels(model: RankingModel, rows: tf.data.Dataset) -> dict[str, np.ndarray]:
     predict = tf.function(model.network_logits, [model.feature_spec], autograph=False)
-    parts: dict[str, list[np.ndarray]] = {"logits": [], "labels": [], "spaces": []}
+    parts: dict[str, list[np.ndarray]] = {}
     for features, labels in rows:
-        parts["logits"].append(predict({n: features[n] for n in model.feature_spec}).numpy())
-        parts["labels"].append(labels.numpy())
-        if "spaces" in features:
-            parts["spaces"].append(features["spaces"].numpy())
-    joined = {name: np.concatenate(found) for name, found in parts.items() if found}
-    model.network.shift(corrections(model.tasks, **joined))
+        found = {"logits": predict({n: features[n] for n in model.feature_spec}), "labels": labels}
+        found |= {name: features[name] for name in ("scenario", "spaces") if name in features}
+        for name, values in found.items():
+            parts.setdefault(name, []).append(values.numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 def discard_checkpoints(checkpoint_dir: str | Path) -> None:

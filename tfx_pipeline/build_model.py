@@ -54,6 +54,7 @@ def build_model(config: Config, *, num_numbers: int) -> RankingModel:
             fusion=_fusion(config),
             plug_ins=_plug_ins(config, embedding),
             history=_history_shape(config),
+            calibration=config.training.calibration,
         )
 
 

@@ -24,8 +24,8 @@ and a request at the end of a block may be cut in two, which costs the pairs bet
 
 
 _SETTLED, _SETTLED_BATCH = 1 << 22, 8192
-"""Rows, at most, that the offsets are fitted to. Files hold rows in the order of hashes, so the
-first ones are a sample of all days."""
+"""Rows, at most, that the offsets, or the calibration, are fitted to. Files hold rows in the order
+of hashes, so the first ones are a sample of all days."""
 
 
 class TrainingJob(BaseModel):
@@ -87,6 +87,7 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
         start: Path | None,
         name: str,
         settle: tf.data.Dataset | None,
+        calibrate: tf.data.Dataset | None,
     ) -> History:
         return fit(
             model,
@@ -112,6 +113,7 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
             steps=-(-rows // settings.batch_size),
             cooldown=settings.cooldown,
             settle=settle,
+            calibrate=calibrate,
             losses=losses,
             start=start,
             result=job.trained,
@@ -120,6 +122,9 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
     valid = dataset(job.valid_files, spec, settings.batch_size) if job.valid_files else None
     learnt = [*job.train_files, *(job.valid_files if job.learn_valid else ())]
     settle = dataset(learnt, spec, _SETTLED_BATCH).take(_SETTLED // _SETTLED_BATCH)
+    calibrate = None
+    if valid is not None and settings.calibration is not None:
+        calibrate = dataset(job.valid_files, spec, _SETTLED_BATCH).take(_SETTLED // _SETTLED_BATCH)
     history = fit_on(
         job.train_files,
         found.rows,
@@ -128,10 +133,11 @@ def fit_model(job: TrainingJob) -> tuple[RankingModel, History]:
         settings.start,
         "train",
         None if job.learn_valid else settle,
+        calibrate,
     )
     if job.learn_valid:
         # The last day has stopped the training; now it is learnt as any later day will be.
         rows = totals(job.valid_files, spec, tasks, len(config.scenario.names)).rows
         start = Path(job.trained)
-        fit_on(job.valid_files, rows, None, config.daily.epochs, start, "day", settle)
+        fit_on(job.valid_files, rows, None, config.daily.epochs, start, "day", settle, None)
     return model, history

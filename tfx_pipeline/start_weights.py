@@ -36,6 +36,7 @@ def weights_meaning(config: Config) -> dict[str, Any]:
             task.name: {"kind": task.kind, "classes": task.classes} for task in model_tasks(config)
         },
         "backbone": config.model.backbone,
+        "calibration": config.training.calibration,
         "embedding_widths": dict(zip(config.features.fields, embedding.field_dims, strict=True)),
     }
 

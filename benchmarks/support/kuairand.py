@@ -125,6 +125,7 @@ def fit_model(config: Config, rows: Mapping[str, Rows]) -> tuple[RankingModel, E
             steps=-(-len(labels) // settings.batch_size),
             cooldown=settings.cooldown,
             settle=rows["train"].batches(8192),
+            calibrate=rows["valid"].batches(8192) if settings.calibration else None,
             losses=task_losses(config, sizes.tolist()),
         )
     return model, history.epochs[history.best_epoch - 1]

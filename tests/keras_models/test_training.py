@@ -21,6 +21,7 @@ import tf_keras as keras
 import keras_models
 from keras_models import training
 from keras_models.backbones import Ple
+from keras_models.calibration import Groups, fit_calibration
 from keras_models.disk_space import DiskFullError
 from keras_models.embeddings import DecayedCount, DynamicEmbedding, DynamicEmbeddingConfig, Policy
 from keras_models.losses import TaskLosses
@@ -50,7 +51,10 @@ class Run(NamedTuple):
 
 
 def _model(
-    dropout: float = 0.2, tasks: tuple[Task, ...] = TASKS, tower_units: int = 8
+    dropout: float = 0.2,
+    tasks: tuple[Task, ...] = TASKS,
+    tower_units: int = 8,
+    calibration: Groups | None = None,
 ) -> RankingModel:
     keras.utils.set_random_seed(7)
     return RankingModel(
@@ -61,6 +65,7 @@ def _model(
         tower_units=[tower_units],
         dropout=dropout,
         embedding=DynamicEmbedding(EMBEDDING),
+        calibration=calibration,
     )
 
 
@@ -523,6 +528,52 @@ def test_predictions_settle_on_what_there_is(tmp_path: Path) -> None:
     other = _model()
     _fit(other, tmp_path / "next", valid=None, epochs=1, start=tmp_path / "result")
     assert _offsets(other) == pytest.approx(offsets)
+
+
+def test_calibration_is_fitted_to_what_was_not_learnt_and_trains_nothing(tmp_path: Path) -> None:
+    plain, calibrated = _model(), _model(calibration="task_and_scenario")
+    _fit(plain, tmp_path / "plain", settle=_dataset(1))
+    _fit(
+        calibrated,
+        tmp_path / "calibrated",
+        settle=_dataset(1),
+        calibrate=_dataset(98),
+        result=tmp_path / "result",
+    )
+    features, labels = _examples(98)
+    inputs = {name: features[name] for name in plain.feature_spec}
+    logits = calibrated.network_logits(inputs).numpy()
+    np.testing.assert_array_equal(logits, plain(inputs).numpy())
+    slopes, shifts = fit_calibration(
+        TASKS,
+        logits,
+        labels,
+        features["scenario"],
+        num_scenarios=2,
+        groups="task_and_scenario",
+    )
+    assert np.abs(slopes - 1).max() > 0.05, "on so few rows each training is too sure"
+    expected = slopes[features["scenario"]] * logits + shifts[features["scenario"]]
+    np.testing.assert_allclose(calibrated(inputs), expected, rtol=1e-5, atol=1e-5)
+    served = calibrated.for_serving()({name: tf.constant(v) for name, v in inputs.items()})
+    by_task = np.stack([served[task.name] for task in TASKS], axis=1)
+    np.testing.assert_allclose(by_task, 1 / (1 + np.exp(-expected)), rtol=1e-4, atol=1e-6)
+    # In the halves of a ranking request, too, whose scenario is one for all candidates.
+    serving = calibrated.for_serving(item_fields=EMBEDDING.fields[-1:])
+    rows = {name: tf.constant(np.repeat(value[3:4], 4, axis=0)) for name, value in inputs.items()}
+    rows["keys"] = tf.concat([rows["keys"][:, :-1], inputs["keys"][:4, -1:]], axis=1)
+    user = serving.user_embedding({name: value[:1] for name, value in rows.items()})
+    halves, whole = serving.score_items(user, rows), serving(rows)
+    for task in TASKS:
+        np.testing.assert_allclose(halves[task.name], whole[task.name], rtol=1e-4, atol=1e-6)
+    # A day that goes on from it keeps the calibration, and trains as one that has none.
+    next_plain, next_day = _model(), _model(calibration="task_and_scenario")
+    _fit(next_day, tmp_path / "next", valid=None, epochs=1, start=tmp_path / "result")
+    assert next_day.calibration is not None
+    for weight, kept in zip(next_day.calibration.weights, (slopes, shifts), strict=True):
+        np.testing.assert_allclose(weight, kept, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="what a training of this model ended with"):
+        _fit(next_plain, tmp_path / "other", start=tmp_path / "result")
 
 
 def _offsets(model: RankingModel) -> np.ndarray:

@@ -77,6 +77,15 @@ def cross_check(config: Config) -> list[Problem]:
                 "columns without: keys of a pinned column always have rows",
             )
         )
+    if config.training.calibration and not config.data.valid and not config.training.start:
+        problems.append(
+            Problem(
+                "training.calibration",
+                f"{config.training.calibration}, and no data.valid",
+                "days that training does not learn, to fit the calibration to",
+                "Name some in `data.valid`.",
+            )
+        )
     graph = config.features.transform_graph
     if graph is not None and "://" not in str(graph) and not graph.is_dir():
         problems.append(

@@ -42,6 +42,12 @@ class TrainingConfig(Section):
         "nothing, so that the last steps' noise does not stay in the weights: at a constant rate, "
         "0, the predictions of rare tasks are tens of percent too high or too low.",
     )
+    calibration: Literal["task", "task_and_scenario"] | None = Field(
+        None,
+        description="Scales and shifts the trained logits of binary tasks to fit the labels of the "
+        "valid days, by task, or by task and scenario; see docs/models/losses.md. A day that goes "
+        "on from an earlier one keeps the calibration that its first day found. Default: none.",
+    )
     clip_norm: Positive | None = Field(
         None,
         description="Longest gradient of all weights but the embeddings together; longer ones are "
