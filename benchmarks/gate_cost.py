@@ -146,6 +146,7 @@ def run_side(side: str, folder: Path) -> dict[str, Any]:
             evaluation=str(folder / "cells"),
             model_check={"problems": []},
             pushed={"version": 1, "path": str(folder / "1")},
+            scores=str(folder / "scores.npz"),
         )
     return {"cpu": time.process_time() - started, "wall": time.monotonic() - wall}
 

@@ -16,7 +16,7 @@ from tfx.v1.dsl.io import fileio
 
 
 class BaselinePointer(tfx.dsl.Artifact):
-    """Where the last pushed version lies: `baseline.json` with `version` and `path`, or nulls."""
+    """What a candidate is compared with: `baseline.json`, see `components.baseline`."""
 
     TYPE_NAME = "tfx_pipeline.BaselinePointer"
 
@@ -56,7 +56,7 @@ class GateVerdict(tfx.dsl.Artifact):
     """`verdict.json`: every cell's metrics, what failed, what was not judged, and why."""
 
     TYPE_NAME = "tfx_pipeline.GateVerdict"
-    FORMAT = 2  # Of the file; one without a `format` is older.
+    FORMAT = 3  # Of the file; one without a `format` is older.
 
 
 def serving_dir(model_uri: str) -> str:

@@ -91,6 +91,7 @@ class Cell:
       kind: The task's.
       auc: Area under the ROC curve.
       gauc: Mean AUC by user, weighted by the user's rows.
+      gauc_users: Users who have both classes, of whom that is the mean, where the Gate has set it.
       logloss: Mean cross-entropy, in nats.
       calibration: Mean prediction / mean label.
       normalized_entropy: Log loss over that of always predicting the mean label, of a binary task.
@@ -114,6 +115,7 @@ class Cell:
     kind: LabelKind = "binary"
     auc: float | None = None
     gauc: float | None = None
+    gauc_users: int | None = None
     logloss: float | None = None
     calibration: float | None = None
     ci: list[float] | None = None

@@ -15,6 +15,7 @@ from serving.versions import EXTRA
 from tfx_pipeline.code_version import PLATFORM
 from tfx_pipeline.config import Config
 from tfx_pipeline.file_hashes import file_hashes, folder_hash
+from tfx_pipeline.gate.metric_names import FEW_USERS, is_of_few
 from transforms.problems import InputError, Problem
 
 MODEL_CARD = "model_card.json"
@@ -57,6 +58,7 @@ def model_card(
         "rows": dict(counts),
         "metrics": verdict["metrics"],
         "not_judged": verdict["not_judged"],
+        "series": verdict.get("series"),
         "model_check": dict(check),
         "sha256": {
             "model": file_hashes(model_dir),
@@ -133,6 +135,9 @@ def card_files(card: Mapping[str, Any]) -> dict[str, str]:
     return {
         MODEL_CARD: json.dumps(card, indent=2, allow_nan=False) + "\n",
         READABLE_CARD: templates.get_template("model_card.md").render(
-            card, config_text=json.dumps(card["config"], indent=2)
+            card,
+            config_text=json.dumps(card["config"], indent=2),
+            few_users=FEW_USERS,
+            is_of_few=is_of_few,
         ),
     }

@@ -19,7 +19,7 @@ from tfx_pipeline.daily.ancestors import on_day, read_ancestors
 from tfx_pipeline.daily.record import DayRecord
 from tfx_pipeline.drift import Anomaly, FeatureDrift, anomalies, feature_drift
 from tfx_pipeline.evaluation import POOL
-from tfx_pipeline.gate.metric_names import METRIC_NAMES
+from tfx_pipeline.gate.metric_names import FEW_USERS, METRIC_NAMES, is_of_few
 from tfx_pipeline.model_run import GATES_FILE, HISTORY_FILE
 from tfx_pipeline.plots.gain import gain, quality
 from tfx_pipeline.plots.seesaw import MOST_TASKS
@@ -207,6 +207,7 @@ def render(outcome: Outcome) -> str:
     )
     environment.filters |= {"number": _number, "count": _count, "signed": _signed}
     environment.globals |= {"gain": gain, "metric_names": METRIC_NAMES, "quality": quality}
+    environment.globals |= {"is_of_few": is_of_few, "FEW_USERS": FEW_USERS}
     verdict, history = outcome.verdict, outcome.history
     cells = verdict["metrics"]
     scenarios = plots.scenario_marks(list(dict.fromkeys(cell["scenario"] for cell in cells)))

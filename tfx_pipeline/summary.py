@@ -42,6 +42,7 @@ def build_summary(config_path: str, config: Config, run: dict[str, ComponentRun]
             "confidence": verdict["confidence"],
             "failures": verdict["failures"],
             "not_judged": verdict["not_judged"],
+            "warnings": verdict["warnings"],
             "notes": verdict["notes"],
             "baseline_version": verdict["baseline_version"],
         },

@@ -68,6 +68,7 @@ def make_cell(
     }
     if kind not in LOSSES:
         cell |= {"gauc": value - 0.02, "ci": [value - width, value + width]}
+        cell["gauc_users"] = 9 if scenario == "other" else 496
     if kind == "binary":
         cell |= {"logloss": 0.3, "calibration": 1.02, "normalized_entropy": 0.93}
     if baseline:
@@ -233,7 +234,7 @@ def make_outcome(
         history={"epochs": epochs, "best_epoch": 4},
         gates=make_gates(tasks, names),
         verdict={
-            "format": 2,
+            "format": 3,
             "blessed": blessed,
             "confidence": 0.95,
             "baseline_version": "1732271045" if baseline else None,
@@ -241,6 +242,13 @@ def make_outcome(
             "failures": [] if blessed else [failure],
             "not_judged": [
                 {"task": t, "scenario": "other", "why": "6 positives, fewer than 50"} for t in tasks
+            ],
+            "warnings": [
+                {
+                    "task": "like",
+                    "scenario": "other",
+                    "why": "like in other fell and blocks nothing.",
+                }
             ],
             "notes": [{"scenario": "follow", "why": "follow is new."}],
             "metrics": cells,

@@ -80,6 +80,7 @@ def test_the_verdict_comes_first_with_every_why(page: str) -> None:
     assert "Not blessed" in before and "Compared with version 1732271045" in before
     assert "click in follow: the AUC fell from 0.6400 to 0.6100 &amp; more." in before
     assert "follow is new." in before
+    assert before.index("like in other fell and blocks nothing.") < before.index("follow is new.")
     assert "4 of 28 cells were not judged" in before
     assert "like in other: 6 positives, fewer than 50" in before
     assert "<details>" in before
@@ -93,6 +94,14 @@ def test_says_what_ran_on_what(page: str) -> None:
         ("preset", "ple"),
         ("backbone", "ple"),
     ]
+
+
+def test_a_gauc_of_few_users_is_marked(page: str) -> None:
+    metrics = page[page.index('<section id="metrics">') :]
+    rows = metrics[: metrics.index("</section>")].split("<tr")
+    marked = [row for row in rows if '<abbr title="of 9 users">*</abbr>' in row]
+    assert marked and all(">other<" in row for row in marked)
+    assert "fewer than 50 users with both classes" in " ".join(metrics.split())
 
 
 def _heat_cell(page: str, task: str, scenario: str) -> str:

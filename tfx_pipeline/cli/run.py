@@ -16,6 +16,7 @@ from tfx_pipeline.cli.errors import explain_errors
 from tfx_pipeline.cli.figures import number
 from tfx_pipeline.cli.options import DAY_FORMAT, ConfigPath, Full, Overrides, Verbose, Workdir
 from tfx_pipeline.cli.output import output
+from tfx_pipeline.gate.metric_names import FEW_USERS, is_of_few
 
 
 def run(
@@ -104,13 +105,15 @@ def _print_outcome(
             "–" if cell["positives"] is None else f"{cell['positives']:,}",
             number(cell["auc"], 4),
             *([number(cell["auc_ceiling"], 4)] if with_ceiling else []),
-            number(cell["gauc"], 4),
+            number(cell["gauc"], 4) + ("*" if is_of_few(cell) else ""),
             *([number(_loss(cell), 4)] if with_loss else []),
             number(cell["calibration"], 3),
             verdict,
             style="bold" if cell["scenario"] == "*" else "",
         )
     console.print(table, soft_wrap=False)
+    if any(map(is_of_few, summary["metrics"])):
+        console.print(f"*: a GAUC of fewer than {FEW_USERS} users with both classes")
     if any("fewer" in why for why in open_cells.values()):
         console.print("[yellow]too few[/yellow]: not judged, for want of rows of either class")
     if not all("fewer" in why for why in open_cells.values()):
@@ -128,6 +131,8 @@ def _print_outcome(
         console.print(f"[yellow]no row[/yellow] of {', '.join(data['empty_days'])}")
     for failure in summary["gate"]["failures"]:
         console.print(f"[red]{failure['kind'].replace('_', ' ')}[/red] {escape(sentence(failure))}")
+    for warning in summary["gate"]["warnings"]:
+        console.print(f"[yellow]warning[/yellow] {escape(warning['why'])}")
     for note in summary["gate"]["notes"]:
         console.print(f"[cyan]note[/cyan] {escape(note['why'])}")
     if summary["gate"]["blessed"]:

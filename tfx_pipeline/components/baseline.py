@@ -1,9 +1,15 @@
-"""Finds the model that a candidate must not fall behind."""
+"""Finds the models that a candidate must not fall behind."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
 
 from tfx import v1 as tfx
 from tfx.v1.dsl.components import InputArtifact, OutputArtifact, Parameter
+from tfx.v1.dsl.io import fileio
 
-from serving.versions import latest
+from serving.versions import EXTRA, latest
 from tfx_pipeline.artifacts import (
     BaselinePointer,
     ParentPointer,
@@ -11,6 +17,7 @@ from tfx_pipeline.artifacts import (
     write_json,
 )
 from tfx_pipeline.daily.ancestors import read_ancestors
+from tfx_pipeline.model_card import MODEL_CARD
 
 
 @tfx.dsl.components.component
@@ -42,4 +49,24 @@ def Baseline(  # noqa: N802 - components are named like TFX's own
     else:
         last = read_ancestors(parent.uri).baseline
         version, path = (last.version, serving_dir(last.model)) if last else (None, None)
-    write_json(baseline.uri, "baseline.json", {"version": version, "path": path})
+    write_json(
+        baseline.uri,
+        "baseline.json",
+        {"version": version, "path": path, **_series(push_destination, version)},
+    )
+
+
+def _series(push_destination: str, version: int | None) -> dict[str, Any]:
+    """What the version's card knows of those before it, and where the anchor lies.
+
+    Returns:
+      `series`, see `tfx_pipeline.gate.series`, null where no card holds it; and `anchor`, the
+      folder of the version that the series is held against, null where it is gone.
+    """
+    card = Path(push_destination, str(version), EXTRA, MODEL_CARD)
+    series = json.loads(card.read_text("utf-8")).get("series") if card.is_file() else None
+    if series is None:
+        return {"series": None, "anchor": None}
+    pushed = os.path.join(push_destination, str(series["anchor"] or version))
+    found = [path for path in (series["anchor_model"], pushed) if fileio.exists(path)]
+    return {"series": series, "anchor": found[0] if found else None}

@@ -20,6 +20,7 @@ from tfx_pipeline.artifacts import (
 )
 from tfx_pipeline.config import Config
 from tfx_pipeline.gate.judge_model import judge_model
+from tfx_pipeline.gate.own_features import SCORES
 
 
 @tfx.dsl.components.component
@@ -43,9 +44,10 @@ def Gate(  # noqa: N802 - components are named like TFX's own
       model: The candidate.
       evaluation: The Evaluator's metrics of the candidate.
       model_check: Whether the candidate can be served; a failed check blocks the push.
-      baseline: The last pushed version, if there is one.
+      baseline: The last pushed version, if there is one, and what its card knows of those before.
       blessing: Written for the Pusher.
-      verdict: `verdict.json`, for people and for `summary.json`, and `curves.json`, for plots.
+      verdict: `verdict.json`, for people and for `summary.json`, `curves.json`, for plots, and
+        `scores.npz`, for later runs.
       config: The run's config, as JSON.
 
     Raises:
@@ -59,6 +61,7 @@ def Gate(  # noqa: N802 - components are named like TFX's own
         evaluation=evaluation.uri,
         model_check=read_json(model_check.uri, "model_check.json"),
         pushed=read_json(baseline.uri, "baseline.json"),
+        scores=os.path.join(verdict.uri, SCORES),
     )
     write_json(verdict.uri, "verdict.json", {**found, "candidate": model.uri})
     write_json(verdict.uri, "curves.json", curves)

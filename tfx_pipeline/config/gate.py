@@ -60,7 +60,7 @@ class Thresholds(Section):
         min_length=2,
         max_length=2,
         description="Least and most calibration (mean prediction over mean label), of binary "
-        "tasks.",
+        "tasks. It leaves no cell open: `max_noise` is for all else.",
     )
     max_auc_drop: _Unit | None = Field(
         None,
@@ -112,7 +112,7 @@ class GateRule(Thresholds):
     )
 
 
-def _default(name: str, value: float) -> Any:
+def _default(name: str, value: Any) -> Any:
     """A threshold's field, with a default."""
     return FieldInfo.merge_field_infos(Thresholds.model_fields[name], default=value)
 
@@ -138,6 +138,7 @@ class GateConfig(Thresholds):
     min_negatives: int | None = _default("min_negatives", 50)
     max_noise: float | None = _default("max_noise", 0.05)
     auc_floor: _Unit | None = _default("auc_floor", 0.5)
+    calibration_band: list[_NotNegative] | None = _default("calibration_band", [0.8, 1.25])
     max_auc_drop: _Unit | None = _default("max_auc_drop", 0.005)
     max_loss_rise: _NotNegative | None = _default("max_loss_rise", 0.05)
     rules: list[GateRule] = Field(

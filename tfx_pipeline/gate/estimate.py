@@ -86,10 +86,10 @@ def estimates(
             "auc": bootstrap.auc(user, positive, output),
             "gauc": bootstrap.gauc(user, positive, output),
         }
-        degrees = min(_effective(user[positive]), _effective(user[~positive])) - 1
+        degrees = min(effective_users(user[positive]), effective_users(user[~positive])) - 1
         # GAUC is a mean over the users who have both, who may be a few of them.
-        both = _both_classes(user, positive)
-        own_degrees["gauc"] = _effective(user[both]) - 1
+        both = has_both_classes(user, positive)
+        own_degrees["gauc"] = effective_users(user[both]) - 1
         if kind == "binary":
             found |= _of_probabilities(bootstrap, user, positive, output)
         else:
@@ -97,13 +97,13 @@ def estimates(
             found["ndcg"] = _ndcg(bootstrap, user, label, output, requests[rows])
     elif kind == "regression":
         found = _means(bootstrap, user, {"mse": (label - output) ** 2})
-        degrees = _effective(user) - 1
+        degrees = effective_users(user) - 1
     else:
         chosen = output[np.arange(len(label)), label.astype(np.int64)]
         loss = -np.log(np.maximum(chosen, LEAST_PROBABILITY))
         right = output.argmax(axis=1) == label
         found = _means(bootstrap, user, {"logloss": loss, "accuracy": right})
-        degrees = _effective(user) - 1
+        degrees = effective_users(user) - 1
     return {name: Estimate(draws, own_degrees.get(name, degrees)) for name, draws in found.items()}
 
 
@@ -148,14 +148,14 @@ def _ndcg(
     return _means(bootstrap, owner, {"ndcg": each})["ndcg"]
 
 
-def _both_classes(user: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def has_both_classes(user: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Whether a row's user has positives and negatives, bool [B]."""
     number = np.bincount(user)
     positives = np.bincount(user[positive], minlength=len(number))
     return ((0 < positives) & (positives < number))[user]
 
 
-def _effective(user: np.ndarray) -> float:
+def effective_users(user: np.ndarray) -> float:
     """Kish's effective number of users: (sum of n)^2 / sum of n^2, n the rows of each.
 
     A few users with most of the rows are few, however many others there are.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ from transforms.problems import InputError, Problem
 
 _HIDDEN = ("too_few_rows", "not_comparable")
 """Kinds of failures that a sentence says better than numbers."""
+
+_MARGINS = 10
+"""Thresholds that are shown, of all that were judged."""
+
+_AGAINST = {"pushed": "last pushed", "own": "own features", "series": "series"}
+"""What a change is against, in a word or two."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,15 @@ def explain(run: Judged) -> Iterator[RenderableType]:
         yield ""
         yield _failed_cells(numbers, verdict["metrics"])
         yield "[dim]interval: 95%, of the value, or of its change to the baseline[/dim]"
+    margins = verdict.get("margins", ())
+    if margins:
+        yield ""
+        yield _margins(margins)
+        yield (
+            f"[dim]{min(len(margins), _MARGINS)} of {len(margins)} thresholds, the nearest in "
+            "units of their noise first; room: how far the value keeps from its threshold; noise: "
+            "the least breach that counts[/dim]"
+        )
     if failures:
         yield ""
         for failure in failures:
@@ -133,6 +149,8 @@ def explain(run: Judged) -> Iterator[RenderableType]:
         yield ""
         yield "[yellow]not judged[/yellow]"
         yield _not_judged(verdict["not_judged"])
+    for warning in verdict.get("warnings", ()):
+        yield f"[yellow]warning[/yellow] {escape(warning['why'])}"
     for note in verdict.get("notes", ()):
         yield f"[cyan]note[/cyan] {escape(note['why'])}"
 
@@ -196,6 +214,31 @@ def _failed_cells(
             _number(failure["threshold"]),
             _number(baseline),
             f"{interval[0]:{signed}.4f} {interval[1]:{signed}.4f}" if interval else "–",
+        )
+    return table
+
+
+def _margins(margins: Sequence[Mapping[str, Any]]) -> Table:
+    """The thresholds that a candidate came nearest to, or that it breached the most."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("task", "scenario", "metric", "threshold"):
+        table.add_column(name, overflow="fold")
+    for name in ("value", "room", "noise"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def nearness(margin: Mapping[str, Any]) -> float:
+        noise = margin["noise"]
+        return float(margin["excess"] / noise) if noise else -math.inf
+
+    for margin in sorted(margins, key=nearness, reverse=True)[:_MARGINS]:
+        table.add_row(
+            escape(margin["task"]),
+            "all" if margin["scenario"] == "*" else escape(margin["scenario"]),
+            METRIC_NAMES.get(margin["metric"], margin["metric"]),
+            f"{_AGAINST.get(margin['against'], margin['kind'])} {margin['threshold']:.4f}",
+            _number(margin["value"]),
+            f"{-margin['excess']:+.4f}",
+            _number(margin["noise"]),
         )
     return table
 

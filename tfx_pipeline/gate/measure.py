@@ -12,7 +12,7 @@ from keras_models.metrics import auc
 from tfx_pipeline.evaluation import LOSS_KINDS, POOL, Cell
 from tfx_pipeline.gate.bootstrap import UserBootstrap
 from tfx_pipeline.gate.curves import calibration_curve, roc_curve
-from tfx_pipeline.gate.estimate import Estimate, estimates
+from tfx_pipeline.gate.estimate import Estimate, estimates, has_both_classes
 from tfx_pipeline.scoring import EvaluationRows
 
 _UNIT = ("auc", "gauc", "ndcg", "accuracy")
@@ -27,11 +27,17 @@ class Measured:
       rows: Indices of its rows, int64 [B].
       candidate: Of the candidate.
       baseline: Of the last pushed version on the same rows; None where it is not compared.
+      own: Likewise with the features of that version's own run; None where they are the same.
+      anchor: Likewise of the anchor of the series, with the features of this run.
+      gauc_users: Users who have both classes, of whom the GAUC is made; None without a GAUC.
     """
 
     rows: np.ndarray
     candidate: dict[str, Estimate]
     baseline: dict[str, Estimate] | None
+    own: dict[str, Estimate] | None = None
+    anchor: dict[str, Estimate] | None = None
+    gauc_users: int | None = None
 
 
 def measure(
@@ -41,6 +47,8 @@ def measure(
     *,
     candidate: Mapping[str, np.ndarray],
     baseline: Mapping[str, np.ndarray],
+    own: Mapping[str, np.ndarray] | None = None,
+    anchor: Mapping[str, np.ndarray] | None = None,
     requests: np.ndarray | None = None,
 ) -> dict[tuple[str, str], Measured]:
     """Measures the cells that have rows and finite scores.
@@ -51,6 +59,8 @@ def measure(
       bootstrap: Over their users.
       candidate: The candidate's outputs by task, float32 [R], of multiclass tasks [R, C].
       baseline: The last pushed version's, likewise; only of the tasks to compare.
+      own: Likewise with the features of its own run.
+      anchor: The anchor's, likewise.
       requests: Request of each row, for ranking tasks, int64 [R].
 
     Returns:
@@ -61,17 +71,33 @@ def measure(
         inside, outputs = rows_of(cell, rows), candidate[cell.task]
         if not len(inside) or not np.isfinite(outputs[inside]).all():
             continue
-        own = [outputs, *([baseline[cell.task]] if cell.task in baseline else [])]
         labels = rows.labels[cell.task]
-        both = [estimates(cell.kind, bootstrap, inside, labels, o, requests) for o in own]
+        all_models = [candidate, baseline, own or {}, anchor or {}]
+        by_scores: dict[int, dict[str, Estimate]] = {}
+        measured = []
+        for scores in (model.get(cell.task) for model in all_models):
+            if scores is not None and id(scores) not in by_scores:
+                by_scores[id(scores)] = estimates(
+                    cell.kind, bootstrap, inside, labels, scores, requests
+                )
+            measured.append(by_scores.get(id(scores)))
+        of_candidate, *of_others = measured
+        assert of_candidate is not None
+        of_baseline, of_own, of_anchor = of_others
+        gauc_users = None
+        if "gauc" in of_candidate:
+            user = bootstrap.user[inside]
+            both = has_both_classes(user, labels[inside] > 0)
+            gauc_users = len(np.unique(user[both]))
         found[cell.task, cell.scenario] = Measured(
-            inside, both[0], both[1] if len(both) == 2 else None
+            inside, of_candidate, of_baseline, of_own, of_anchor, gauc_users
         )
     return found
 
 
 def describe(cell: Cell, measured: Measured) -> None:
     """Sets what a cell says of its noise and of the baseline."""
+    cell.gauc_users = measured.gauc_users
     if "auc" in measured.candidate and cell.auc is not None:
         cell.ci = measured.candidate["auc"].interval(0, 1)
         if cell.ci is None:
@@ -130,6 +156,15 @@ def curves(
         return drawn
 
     return of(candidate) | ({} if baseline is None else {"baseline": of(baseline)})
+
+
+def weight_of(cell: Cell) -> float:
+    """What its rows count for beside those of other cells and runs; 0 where a class is missing."""
+    if cell.positives is None or cell.negatives is None:
+        return float(cell.examples)
+    if not cell.positives or not cell.negatives:
+        return 0.0
+    return 1 / (1 / cell.positives + 1 / cell.negatives)
 
 
 def set_ceilings(cells: Sequence[Cell], rows: EvaluationRows) -> None:

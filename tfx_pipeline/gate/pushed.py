@@ -1,9 +1,9 @@
-"""The last pushed version, as what a candidate is compared with."""
+"""Pushed versions, as what a candidate is compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tfx_pipeline.config import Config
 from tfx_pipeline.evaluation import POOL
+from tfx_pipeline.gate.own_features import own_outputs
+from tfx_pipeline.gate.series import Series
 from tfx_pipeline.inputs import history
 from tfx_pipeline.scoring import model_scenarios, required_columns, score
 from transforms.problems import InputError, Problem
@@ -24,11 +26,13 @@ class PushedVersion:
       outputs: By task, of those that can be compared: float32 [R], of multiclass tasks [R, C].
       failures: Why it cannot be compared at all.
       notes: What to know about the comparison, each a `{"scenario", "why"}`.
+      own: The outputs with the features of its own run, where they differ.
     """
 
     outputs: dict[str, np.ndarray]
     failures: list[dict[str, Any]]
     notes: list[dict[str, str]]
+    own: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def score_pushed(
@@ -37,6 +41,8 @@ def score_pushed(
     examples: np.ndarray,
     config: Config,
     candidate: Mapping[str, np.ndarray],
+    days: np.ndarray | None = None,
+    series: Series | None = None,
 ) -> PushedVersion:
     """Scores the evaluation rows with the last pushed version.
 
@@ -46,6 +52,8 @@ def score_pushed(
       examples: R serialized tf.Examples.
       config: The run's config.
       candidate: The candidate's outputs by task.
+      days: Ordinals of the rows' days, [R]; with `series` alone.
+      series: From the version's card, to score it with the features of its own run, too.
 
     Raises:
       InputError: if it cannot be loaded.
@@ -71,9 +79,14 @@ def score_pushed(
     if failures:
         return PushedVersion({}, failures, [])
     outputs, notes, failures = comparable(candidate, outputs, version, config)
-    return PushedVersion(
-        outputs, failures, [*notes, *scenario_notes(scenarios, config.scenario.names, version)]
-    )
+    notes += scenario_notes(scenarios, config.scenario.names, version)
+    own: dict[str, np.ndarray] = {}
+    if series is not None and days is not None:
+        own, note = own_outputs(model, examples, days, config, outputs, series)
+        if note is not None:
+            why = f"version {version} is compared with the features of this run alone: {note}"
+            notes.append({"scenario": POOL, "why": why})
+    return PushedVersion(outputs, failures, notes, own)
 
 
 def judge_comparability(required: set[str], config: Config) -> list[dict[str, Any]]:

@@ -64,7 +64,28 @@ NEW = {
         }
     ],
 }
-BLESSED = {**OLD, "blessed": True, "failures": [], "not_judged": [], "baseline_version": None}
+BLESSED = {
+    **OLD,
+    "blessed": True,
+    "failures": [],
+    "not_judged": [],
+    "baseline_version": None,
+    "warnings": [{"task": "like", "scenario": "other", "why": "AUC of like in other went down"}],
+    "margins": [
+        {
+            "task": "click",
+            "scenario": scenario,
+            "metric": "auc",
+            "kind": "change",
+            "against": "pushed",
+            "threshold": 0.64,
+            "value": 0.64 - excess,
+            "excess": excess,
+            "noise": noise,
+        }
+        for scenario, excess, noise in (("far", -0.02, 0.01), ("near", -0.03, 0.1), ("*", -0.01, 0))
+    ],
+}
 
 
 @pytest.fixture
@@ -146,6 +167,12 @@ def test_a_blessed_run_ends_with_0(workdir: Path) -> None:
         "blessed The candidate is version 1732271045; compared with no version. Of 1 cells 1"
         in flat
     )
+    assert "warning AUC of like in other went down" in flat
+    # The nearest in units of the noise comes first.
+    near = "click near AUC last pushed 0.6400 0.6700 +0.0300 0.1000"
+    far = "click far AUC last pushed 0.6400 0.6600 +0.0200 0.0100"
+    assert 0 < flat.index(near) < flat.index(far) < flat.index("click all AUC last pushed")
+    assert "3 of 3 thresholds" in flat and max(map(len, text.splitlines())) <= 80
 
 
 def test_a_run_without_a_verdict_says_so(workdir: Path) -> None:

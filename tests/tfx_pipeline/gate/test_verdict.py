@@ -34,12 +34,15 @@ class Log:
         logit = 2 * (self.truth - 0.8) + noise * self.rng.normal(size=self.size)
         return (1 / (1 + np.exp(-logit))).astype(np.float32)
 
+    def names(self) -> list[str]:
+        return sorted({name.decode() for name in self.scenario})
+
     def rows(self) -> EvaluationRows:
         return EvaluationRows(np.zeros(self.size), {"click": self.labels}, self.scenario)
 
     def cells(self) -> list[Cell]:
         found = []
-        for scenario in ("*", "feed", "search"):
+        for scenario in ["*", *{"feed": 0, "search": 0, **dict.fromkeys(self.names())}]:
             inside = (self.scenario == scenario.encode()) | (scenario == "*")
             inside &= ~np.isnan(self.labels)
             positives = None
@@ -49,7 +52,11 @@ class Log:
         return found
 
     def judge(
-        self, candidate: np.ndarray, baseline: np.ndarray | None = None, **gate: Any
+        self,
+        candidate: np.ndarray,
+        baseline: np.ndarray | None = None,
+        own: np.ndarray | None = None,
+        **gate: Any,
     ) -> tuple[dict[str, Cell], list[dict[str, Any]], dict[str, str]]:
         """Cells by scenario, failures, and why cells are not judged."""
         cells = self.cells()
@@ -59,12 +66,15 @@ class Log:
             UserBootstrap(self.users, 200),
             candidate={"click": candidate},
             baseline={} if baseline is None else {"click": baseline},
+            own={} if own is None else {"click": own},
         )
+        self.measured = measured
         for cell in cells:
             if (cell.task, cell.scenario) in measured:
                 describe(cell, measured[cell.task, cell.scenario])
         version = None if baseline is None else VERSION
-        failures, not_judged = judge(cells, measured, GateConfig(**gate), version)
+        self.judgement = judge(cells, measured, GateConfig(**gate), version)
+        failures, not_judged = self.judgement.failures, self.judgement.not_judged
         by_scenario = {cell.scenario: cell for cell in cells}
         return by_scenario, failures, {entry["scenario"]: entry["why"] for entry in not_judged}
 
@@ -149,11 +159,111 @@ def test_the_later_rule_wins() -> None:
 def test_bands_and_ceilings() -> None:
     log = Log()
     halved = log.scores() / 2
-    _, failures, _ = log.judge(halved, calibration_band=[0.8, 1.25], max_normalized_entropy=2.0)
+    _, failures, _ = log.judge(halved, max_normalized_entropy=2.0)
     assert set(places(failures)) == {(s, "calibration", "band") for s in ("*", "feed", "search")}
-    _, failures, _ = log.judge(halved, max_normalized_entropy=0.1, max_logloss=3.0)
+    assert log.judgement.warnings == []
+    _, failures, _ = log.judge(
+        halved, calibration_band=None, max_normalized_entropy=0.1, max_logloss=3.0
+    )
     assert {f["kind"] for f in failures} == {"ceiling"}
     assert {f["metric"] for f in failures} == {"normalized_entropy"}
+
+
+def test_predictions_that_do_not_add_up_are_warned_of() -> None:
+    log = Log()
+    adding_up = log.scores()
+    for name in (b"feed", b"search"):
+        inside = log.scenario == name
+        adding_up[inside] *= log.labels[inside].mean() / adding_up[inside].mean()
+    for times, scenarios in ((1.0, []), (1.22, ["*", "feed", "search"])):
+        _, failures, not_judged = log.judge(adding_up * times)
+        assert failures == [] and not_judged == {}
+        assert [w["scenario"] for w in log.judgement.warnings] == scenarios
+    assert (
+        "predictions of click over all rows add up to 1.22 times"
+        in (log.judgement.warnings[0]["why"])
+    )
+
+
+def test_a_band_leaves_no_small_cell_open() -> None:
+    """60 positives tell calibration to 40%, with the noise of all cells."""
+    log = Log()
+    log.scenario[:] = b"feed"
+    few = np.r_[np.flatnonzero(log.labels)[:60], np.flatnonzero(log.labels == 0)[:400]]
+    log.scenario[few] = b"search"
+    scores = log.scores(0.1)
+    _, failures, not_judged = log.judge(scores, scores, rules=[{"auc_floor": 0}])
+    assert failures == [] and not_judged == {}
+    margins = [m for m in log.judgement.margins if m["scenario"] == "search"]
+    assert max(m["noise"] for m in margins if m["kind"] == "band") > 0.3
+
+
+def test_a_cell_that_is_not_judged_and_fell_is_warned_of() -> None:
+    log = Log()
+    log.scenario[:] = b"feed"
+    few = np.r_[np.flatnonzero(log.labels)[:40], np.flatnonzero(log.labels == 0)[:600]]
+    log.scenario[few] = b"search"
+    baseline, candidate = log.scores(), log.scores()
+    _, failures, not_judged = log.judge(candidate, baseline)
+    assert set(not_judged) == {"search"} and log.judgement.warnings == []
+    candidate[few] = log.rng.permutation(candidate[few])
+    _, failures, not_judged = log.judge(candidate, baseline)
+    assert not [f for f in failures if f["scenario"] == "search"]
+    (warning,) = log.judgement.warnings
+    assert warning["scenario"] == "search" and "and blocks nothing" in warning["why"]
+    assert "40 positives, fewer than 50" in warning["why"]
+
+
+def test_small_cells_are_judged_together() -> None:
+    """Four cells of 40 positives, none of which is judged, lost their order."""
+    log = Log()
+    log.scenario[:] = b"feed"
+    names = (b"attic", b"barn", b"cellar", b"den")
+    positives, negatives = (np.flatnonzero(log.labels == label) for label in (1, 0))
+    for i, name in enumerate(names):
+        log.scenario[positives[40 * i : 40 * (i + 1)]] = name
+        log.scenario[negatives[300 * i : 300 * (i + 1)]] = name
+    small = log.scenario != b"feed"
+    baseline, candidate = log.scores(), log.scores()
+    assert log.judge(candidate, baseline)[1] == []
+    candidate[small] = log.rng.permutation(candidate[small])
+    _, failures, not_judged = log.judge(candidate, baseline, max_auc_drop=0.05)
+    assert set(not_judged) - {"search"} == {name.decode() for name in names}
+    (failure,) = [f for f in failures if f["scenario"] != "*"]
+    assert failure["scenario"] == "attic, barn, cellar, den"
+    assert "AUC of click in attic, barn, cellar, den fell" in failure["why"]
+    # Rows are compared within their scenario: the mean of the four, by weight.
+    cells = [measured_auc(log, candidate, name) for name in names]
+    assert failure["value"] == pytest.approx(float(np.mean(cells)))
+
+
+def measured_auc(log: Log, scores: np.ndarray, scenario: bytes) -> float:
+    inside = log.scenario == scenario
+    good, bad = (scores[inside & (log.labels == label)] for label in (1, 0))
+    return float(np.mean(good[:, None] > bad[None]) + np.mean(good[:, None] == bad[None]) / 2)
+
+
+def test_a_version_that_does_better_on_the_features_of_its_own_run_counts() -> None:
+    """Both models sank with the features; the baseline as its own run had them did not."""
+    log = Log()
+    sunk, own = log.scores(3.0), log.scores(0.3)
+    _, failures, _ = log.judge(sunk, sunk.copy(), own=own)
+    assert {f["against"] for f in failures} == {"own"}
+    assert {f["scenario"] for f in failures} == {"*", "feed", "search"}
+    assert f"in version {VERSION} with the features of its own run to" in failures[0]["why"]
+    assert log.judge(sunk, sunk.copy())[1] == []
+
+
+def test_a_gauc_rests_on_the_users_who_have_both_classes() -> None:
+    log = Log()
+    log.labels[:] = log.users % 2  # Every user has one class only,
+    nine = np.flatnonzero(log.users < 9)
+    log.labels[nine] = np.arange(len(nine)) % 2  # but for some of nine.
+    both = [u for u in range(9) if len({*log.labels[log.users == u]}) == 2]
+    cells, _, _ = log.judge(log.scores(), calibration_band=None)
+    assert cells["*"].gauc_users == len(both) > 3
+    estimates = log.measured["click", "*"].candidate
+    assert estimates["gauc"].degrees <= len(both) - 1 < 100 < estimates["auc"].degrees
 
 
 @pytest.mark.parametrize(
