@@ -45,13 +45,15 @@ def missing_markers(root: str, pattern: str, splits: Splits, key: str) -> list[P
 
 
 def file_marks(paths: Sequence[str]) -> FileMarks:
-    """Looks at files, without reading them."""
-    found = FileSystems.match(list(paths))
-    return {
-        m.path: (m.size_in_bytes, m.last_updated_in_seconds or 0.0)
-        for result in found
-        for m in result.metadata_list
-    }
+    """Looks at files, without reading them; those that are gone are left out."""
+    found = {}
+    for path in paths:
+        # Not by `match`, which takes a `[` in a name for the beginning of a pattern.
+        files = FileSystems.get_filesystem(path)
+        if files.exists(path):
+            of_file = files.metadata(path)
+            found[path] = (of_file.size_in_bytes, of_file.last_updated_in_seconds or 0.0)
+    return found
 
 
 def unsettled(paths: Sequence[str], settle: datetime.timedelta) -> list[Problem]:

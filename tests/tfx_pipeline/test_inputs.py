@@ -96,11 +96,16 @@ def test_a_time_to_settle(raw, tmp_path):
 
 
 def test_files_that_change_while_they_are_read(raw, tmp_path):
+    # A name that would be a pattern of another file's.
+    (tmp_path / "log" / "2024-01-03" / "part-0.csv").rename(
+        tmp_path / "log" / "2024-01-03" / "part-[1].csv"
+    )
     paths = _find(raw).paths
     before = file_marks(paths)
+    assert list(before) == list(paths) and paths[2].endswith("part-[1].csv")
     check_unchanged(before)
     (tmp_path / "log" / "2024-01-02" / "part-0.csv").write_text("xy")
-    (tmp_path / "log" / "2024-01-03" / "part-0.csv").unlink()
+    (tmp_path / "log" / "2024-01-03" / "part-[1].csv").unlink()
     with pytest.raises(InputError) as caught:
         check_unchanged(before)
     (problem,) = caught.value.problems
