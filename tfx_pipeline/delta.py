@@ -27,13 +27,8 @@ from serving.delta import (
 from serving.delta.refused import MEND
 from tfx_pipeline.config.serving import DeltaConfig
 from tfx_pipeline.file_hashes import file_hashes
-from tfx_pipeline.model_card import (
-    MODEL_CARD,
-    READABLE_CARD,
-    card_after_delta,
-    card_files,
-    read_card,
-)
+from tfx_pipeline.model_card import card_after_delta, card_files
+from tfx_pipeline.read_card import MODEL_CARD, READABLE_CARD, read_card
 from transforms.problems import InputError, Problem
 
 

@@ -6,20 +6,15 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from serving.versions import EXTRA
 from tfx_pipeline.code_version import PLATFORM
 from tfx_pipeline.config import Config
 from tfx_pipeline.file_hashes import file_hashes, folder_hash
 from tfx_pipeline.gate.metric_names import FEW_USERS, is_of_few
-from transforms.problems import InputError, Problem
-
-MODEL_CARD = "model_card.json"
-READABLE_CARD = "model_card.md"
+from tfx_pipeline.read_card import MODEL_CARD, READABLE_CARD
 
 _FORMAT = 1
 
@@ -84,43 +79,6 @@ def card_after_delta(
     """
     hashes = {**card["sha256"], "model": file_hashes(model_dir)}
     return {**card, "version": version, "sha256": hashes, "delta": dict(delta)}
-
-
-def read_card(version_dir: str | Path) -> dict[str, Any]:
-    """The card of a version.
-
-    Args:
-      version_dir: Its folder.
-
-    Raises:
-      InputError: There is none, or it is damaged.
-    """
-    path = Path(version_dir, EXTRA, MODEL_CARD)
-    if not path.is_file():
-        raise InputError(
-            [
-                Problem(
-                    str(path),
-                    "no such file",
-                    "the card of a version that a run pushed",
-                    "Name a version's folder, as runs/NAME/serving/MODEL/NUMBER.",
-                )
-            ]
-        )
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            [
-                Problem(
-                    str(path),
-                    f"what is no JSON ({error})",
-                    "the card as it was pushed",
-                    "Copy the version again from a host where it is whole.",
-                )
-            ]
-        ) from error
-    return card
 
 
 def card_files(card: Mapping[str, Any]) -> dict[str, str]:

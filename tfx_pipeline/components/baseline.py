@@ -1,6 +1,5 @@
 """Finds the models that a candidate must not fall behind."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from tfx_pipeline.artifacts import (
     write_json,
 )
 from tfx_pipeline.daily.ancestors import read_ancestors
-from tfx_pipeline.model_card import MODEL_CARD
+from tfx_pipeline.read_card import MODEL_CARD, read_card
 
 
 @tfx.dsl.components.component
@@ -63,8 +62,9 @@ def _series(push_destination: str, version: int | None) -> dict[str, Any]:
       `series`, see `tfx_pipeline.gate.series`, null where no card holds it; and `anchor`, the
       folder of the version that the series is held against, null where it is gone.
     """
-    card = Path(push_destination, str(version), EXTRA, MODEL_CARD)
-    series = json.loads(card.read_text("utf-8")).get("series") if card.is_file() else None
+    folder = Path(push_destination, str(version))
+    has_card = (folder / EXTRA / MODEL_CARD).is_file()
+    series = read_card(folder).get("series") if has_card else None
     if series is None:
         return {"series": None, "anchor": None}
     pushed = os.path.join(push_destination, str(series["anchor"] or version))
