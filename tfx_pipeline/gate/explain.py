@@ -199,7 +199,9 @@ def _failed_cells(
     for failure in failures:
         cell, metric = by_cell.get((failure["task"], failure["scenario"]), {}), failure["metric"]
         change = (cell.get("change") or {}).get(metric, {})
-        interval = change.get("interval") if failure["kind"] == "change" else None
+        interval = None
+        if failure["kind"] == "change":
+            interval = failure.get("interval", change.get("interval"))
         if failure["kind"] == "floor" and metric == "auc":
             interval = cell.get("ci")
         signed = "+" if failure["kind"] == "change" else ""

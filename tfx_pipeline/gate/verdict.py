@@ -28,7 +28,8 @@ class Judgement:
 
     Args:
       failures: A `{"task", "scenario", "metric", "value", "threshold", "kind", "why"}` each,
-        changes also with the `baseline`'s value and with what they are `against`.
+        changes also with the `baseline`'s value, with what they are `against`, and with the 95%
+        `interval` of the change, which a series has not.
       not_judged: A `{"task", "scenario", "why"}` for each cell that is not judged.
       warnings: Likewise for each of those that fell, and for each that is judged and whose
         predictions do not add up.
@@ -232,7 +233,7 @@ def _failure(
 ) -> dict[str, Any]:
     name, place = METRIC_NAMES[criterion.metric], _place(criterion.task, criterion.scenario)
     noise = f"noise alone explains {decision.noise:.4f}"
-    failure = {
+    failure: dict[str, Any] = {
         "task": criterion.task,
         "scenario": criterion.scenario,
         "metric": criterion.metric,
@@ -253,6 +254,7 @@ def _failure(
     allowed = abs(criterion.threshold - criterion.baseline)
     if criterion.against == "series":
         assert series is not None
+        failure["interval"] = None
         fall = beyond + allowed
         failure["why"] = (
             f"{name} of {place} lies {fall:.4f} {'below' if change < 0 else 'above'} "
@@ -263,7 +265,8 @@ def _failure(
     reference = measured.own if criterion.against == "own" else measured.baseline
     assert reference is not None
     between = measured.candidate[criterion.metric].minus(reference[criterion.metric])
-    low, high = between.interval() or [math.nan, math.nan]
+    failure["interval"] = between.interval()
+    low, high = failure["interval"] or [math.nan, math.nan]
     own = " with the features of its own run" if criterion.against == "own" else ""
     failure["why"] = (
         f"{name} of {place} {'fell' if change < 0 else 'rose'} from {criterion.baseline:.4f} in "

@@ -251,6 +251,8 @@ def test_a_version_that_does_better_on_the_features_of_its_own_run_counts() -> N
     assert {f["against"] for f in failures} == {"own"}
     assert {f["scenario"] for f in failures} == {"*", "feed", "search"}
     assert f"in version {VERSION} with the features of its own run to" in failures[0]["why"]
+    low, high = failures[0]["interval"]
+    assert low < failures[0]["value"] - failures[0]["baseline"] < high < 0
     assert log.judge(sunk, sunk.copy())[1] == []
 
 
