@@ -23,7 +23,7 @@ from transforms.examples import DAY
 from transforms.sparse import only_values
 
 SCORES = "scores.npz"
-_COLUMNS, _KEYS, _SCORES = "columns", "keys", "scores/"
+_COLUMNS, _KEYS, _OF_TASK = "columns", "keys", "task/"
 _CLOSE = 1e-6
 """What scores of other batches may differ by."""
 
@@ -50,7 +50,7 @@ class RunScores:
     def write(self, path: str) -> None:
         """Writes them to a file."""
         written = io.BytesIO()
-        by_task = {_SCORES + task: scores for task, scores in self.scores.items()}
+        by_task = {_OF_TASK + task: scores for task, scores in self.scores.items()}
         columns = np.array(self.columns, np.str_)
         np.savez(written, **{_COLUMNS: columns, _KEYS: self.keys}, **by_task)
         with tf.io.gfile.GFile(path, "wb") as f:
@@ -64,7 +64,9 @@ def read_scores(path: str) -> RunScores | None:
     with tf.io.gfile.GFile(path, "rb") as f:
         found = np.load(io.BytesIO(f.read()))
     by_task = {
-        name.removeprefix(_SCORES): found[name] for name in found.files if name.startswith(_SCORES)
+        name.removeprefix(_OF_TASK): found[name]
+        for name in found.files
+        if name.startswith(_OF_TASK)
     }
     return RunScores(found[_COLUMNS].tolist(), found[_KEYS], by_task)
 
