@@ -451,14 +451,12 @@ class _Step:
         engagement = [task.engagement for task in model.tasks]
         self._engagement = engagement if any(engagement) else None
         plain = functools.partial(self._run, self._dense)
-        self._plain = self._full = tf.function(plain, autograph=False, reduce_retracing=True)
+        self._plain = self._full = tf.function(plain, autograph=False)
         # An optimizer's many small products and sums are one pass over the weights under XLA.
         self._update = tf.function(self._apply, jit_compile=xla, autograph=False)
         self._strategy = tf.distribute.get_strategy()
         if self._strategy.num_replicas_in_sync > 1:
-            self._plain = self._full = tf.function(
-                self._spread, autograph=False, reduce_retracing=True
-            )
+            self._plain = self._full = tf.function(self._spread, autograph=False)
             return
         # On a CPU large products take as long either way, and what is between them longer.
         on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
@@ -471,6 +469,10 @@ class _Step:
         self._state.batch_size = self._state.batch_size or size
         run = self._full if size == self._state.batch_size else self._plain
         epoch = tf.constant(self._state.epochs_before + self._state.epoch - 1, tf.int64)
+        if run is self._plain and not run.experimental_get_tracing_count():
+            # Of batches of any size: the ragged one would else cost a second trace.
+            batch = tf.nest.map_structure(_of_any_size, (features, labels))
+            run.get_concrete_function(*batch, tf.TensorSpec.from_tensor(epoch))
         loss, examples = run(features, labels, epoch)
         self._state.loss_sum += float(loss) * int(examples)
         self._state.examples += int(examples)
@@ -573,6 +575,10 @@ class _Step:
         self._optimizer.apply_gradients(
             zip(gradients, self._weights, strict=True), skip_gradients_aggregation=True
         )
+
+
+def _of_any_size(values: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *values.shape[1:]], values.dtype)
 
 
 def _counts(model: RankingModel) -> dict[str, Any]:
