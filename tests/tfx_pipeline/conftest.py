@@ -9,7 +9,6 @@ import pytest
 from tfx_pipeline.simulate import simulate
 
 from . import simulated_job
-from .daily import backfills
 from .simulated_job import FinishedRun
 
 
@@ -38,6 +37,9 @@ def backfilled(daily_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
     Nothing changes it; what goes on from it does so in a copy.
     """
+    # Imports TFX, which takes ten seconds: most modules here need none of it.
+    from .daily import backfills
+
     workdir = tmp_path_factory.mktemp("backfilled")
     done = backfills.run_script("backfill", daily_logs, workdir, *backfills.DAYS)
     assert done.returncode == 0, done.stdout + done.stderr
